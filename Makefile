@@ -1,0 +1,52 @@
+# `make run` serves, `make test` checks everything. Both install what they need into .venv first.
+
+PYTHON ?= python3
+BIN := .venv/bin
+MANAGE := DJANGO_SETTINGS_MODULE=config.tests.settings $(BIN)/python manage.py
+
+.PHONY: run test check test-sqlite test-postgres test-slow lock messages
+
+run: .venv/run.stamp
+	@$(BIN)/python manage.py migrate --verbosity 0
+	@$(BIN)/python -m config.serve
+
+test: check test-sqlite test-postgres test-slow
+
+check: .venv/dev.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy .
+	$(BIN)/lint-imports
+	$(MANAGE) check
+	$(MANAGE) makemigrations --check --dry-run
+	mkdir -p build
+	$(MANAGE) spectacular --validate --fail-on-warn --format openapi-json --file build/schema.json
+
+test-sqlite: .venv/dev.stamp
+	$(BIN)/pytest -n 2 --cov --cov-report= --cov-fail-under=0
+	
+test-postgres: .venv/dev.stamp
+	$(BIN)/python .ci/with_postgres.py $(BIN)/pytest -n 2 --cov --cov-append --cov-fail-under=95
+
+test-slow: .venv/dev.stamp
+	$(BIN)/pytest -m slow
+	$(BIN)/python .ci/with_postgres.py $(BIN)/pytest -m slow
+
+# A stamp tells what is installed: a second start looks at two dates and nothing else.
+.venv/run.stamp: requirements.txt
+	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@touch $@
+
+.venv/dev.stamp: requirements-dev.txt
+	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@ .venv/run.stamp
+
+lock: .venv/dev.stamp
+	$(BIN)/uv pip compile --quiet --no-header --python-version 3.11 --generate-hashes --no-strip-extras $(UPGRADE) requirements.in -o requirements.txt
+	$(BIN)/uv pip compile --quiet --no-header --python-version 3.11 --generate-hashes --no-strip-extras $(UPGRADE) -c requirements.txt requirements-dev.in -o requirements-dev.txt
+
+messages: .venv/dev.stamp
+	$(BIN)/python manage.py makemessages --locale ru --no-location --no-wrap --ignore .venv --ignore node_modules
+	$(BIN)/python .ci/compile_messages.py

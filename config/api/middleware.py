@@ -1,0 +1,60 @@
+"""What happens to a request before any view sees it."""
+
+import re
+from collections.abc import Callable
+
+from django.conf import settings
+from django.core.exceptions import SuspiciousOperation
+from django.http import HttpRequest, HttpResponse
+from django.middleware.common import CommonMiddleware
+from rest_framework.exceptions import ParseError
+
+from config.api.problems import BadRequest, ContentTooLarge, problem_response
+
+Handler = Callable[[HttpRequest], HttpResponse]
+LENGTH = re.compile(r"[0-9]{1,18}")
+
+
+class ApiGateMiddleware:
+    """Turns away bodies under the API that are too large to be read, or empty where JSON is announced."""
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if not request.path_info.startswith(settings.API_PREFIXES):
+            return self.get_response(request)
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        if not LENGTH.fullmatch(length):
+            response = problem_response(BadRequest())
+        elif int(length) > settings.API_BODY_LIMIT:
+            response = problem_response(ContentTooLarge())
+        elif int(length) == 0 and request.content_type == "application/json" and request.method in ("POST", "PATCH"):
+            response = problem_response(ParseError())
+        else:
+            response = self.get_response(request)
+        if response.status_code == 405:  # DRF counts OPTIONS among what it allows, and HEAD wherever there is GET
+            allowed = response.get("Allow", "").split(", ")
+            response["Allow"] = ", ".join(method for method in allowed if method != request.method)
+        response["Cache-Control"] = "no-store"
+        return response
+
+
+class NoNulMiddleware:
+    """Turns away a NUL in the query or the cookies of a page, which PostgreSQL would be asked for and cannot hold."""
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        is_page = not request.path_info.startswith(settings.API_PREFIXES)  # the API itself says which parameter it is
+        if is_page and ("%00" in request.META["QUERY_STRING"] or any("\0" in v for v in request.COOKIES.values())):
+            raise SuspiciousOperation("NUL in the query or a cookie")
+        return self.get_response(request)
+
+
+class RedirectOnlyReadsMiddleware(CommonMiddleware):
+    """Adds a missing final slash by redirect for GET and HEAD only: a redirected POST would lose its body."""
+
+    def should_redirect_with_slash(self, request: HttpRequest) -> bool:
+        return request.method in ("GET", "HEAD") and super().should_redirect_with_slash(request)

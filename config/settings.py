@@ -1,0 +1,385 @@
+"""Every setting of the service, read from the environment or `.env`.
+
+What a person may set is read in one place at the top, strictly and all at once: a start with three wrong values
+names all three. `.env.example` lists the names with their defaults.
+"""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.utils.translation import gettext_lazy as _
+from dotenv import dotenv_values
+from environs import Env, EnvError, EnvValidationError, validate as must
+
+from config.secrets import make_up_secrets
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# --- What the environment says -------------------------------------------------------------------
+
+ENV_FILE = Path(os.environ.get("ENV_FILE", BASE_DIR / ".env"))
+for _name, _value in dotenv_values(ENV_FILE, interpolate=False).items():
+    os.environ.setdefault(_name, _value or "")
+
+env = Env(eager=False)
+PERIODS = {"minute": 60, "hour": 3600, "day": 86400}
+
+
+@env.parser_for("limits")
+def parse_limits(value: str) -> list[tuple[int, int]]:
+    """Read `3/hour,10/day` as [(3, 3600), (10, 86400)]: how often, in how many seconds. `0` is no limit."""
+    if value.strip() == "0":
+        return []
+    try:
+        pairs = [part.strip().split("/") for part in value.split(",")]
+        limits = [(int(count), PERIODS[period]) for count, period in pairs]
+    except (KeyError, ValueError):
+        limits = [(0, 0)]
+    if any(count < 1 for count, _seconds in limits):
+        raise EnvError("Write 0 for no limit, or like 3/hour,10/day.")
+    return limits
+
+
+DEBUG = env.bool("DEBUG", False)
+HOST = env.str("HOST", "127.0.0.1")
+PORT = env.int("PORT", 8000, validate=must.Range(1, 65535))
+WEB_WORKERS = env.int("WEB_WORKERS", 2, validate=must.Range(1, 256))
+WEB_THREADS = env.int("WEB_THREADS", 4, validate=must.Range(1, 1024))
+PUBLIC_URL = env.str("PUBLIC_URL", "").rstrip("/")
+ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", [])
+SECRET_KEY = env.str("SECRET_KEY", "")
+JWT_SIGNING_KEY = env.str("JWT_SIGNING_KEY", "")
+DATABASE_URL = env.str("DATABASE_URL", "")
+_database = env.dj_db_url("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}")
+REDIS_URL = env.str("REDIS_URL", "")
+LANGUAGE_CODE = env.str("LANGUAGE_CODE", "en", validate=must.OneOf(["en", "ru"]))
+EMAIL_FILE_PATH = env.str("EMAIL_FILE_PATH", "sent_emails")
+EMAIL_HOST = env.str("EMAIL_HOST", "")
+EMAIL_PORT = env.int("EMAIL_PORT", 25, validate=must.Range(1, 65535))
+EMAIL_HOST_USER = env.str("EMAIL_HOST_USER", "")
+EMAIL_HOST_PASSWORD = env.str("EMAIL_HOST_PASSWORD", "")
+EMAIL_USE_TLS = env.bool("EMAIL_USE_TLS", False)
+EMAIL_USE_SSL = env.bool("EMAIL_USE_SSL", False)
+EMAIL_TIMEOUT = env.int("EMAIL_TIMEOUT", 10, validate=must.Range(1, 60))
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "Referral service <noreply@localhost>")
+OAUTH_REDIRECT_URIS: list[str] = env.list("OAUTH_REDIRECT_URIS", [])
+GOOGLE_CLIENT_ID = env.str("GOOGLE_CLIENT_ID", "")
+GOOGLE_CLIENT_SECRET = env.str("GOOGLE_CLIENT_SECRET", "")
+GITHUB_CLIENT_ID = env.str("GITHUB_CLIENT_ID", "")
+GITHUB_CLIENT_SECRET = env.str("GITHUB_CLIENT_SECRET", "")
+YANDEX_CLIENT_ID = env.str("YANDEX_CLIENT_ID", "")
+YANDEX_CLIENT_SECRET = env.str("YANDEX_CLIENT_SECRET", "")
+VK_CLIENT_ID = env.str("VK_CLIENT_ID", "")
+VK_CLIENT_SECRET = env.str("VK_CLIENT_SECRET", "")
+OIDC_CLIENT_ID = env.str("OIDC_CLIENT_ID", "")
+OIDC_CLIENT_SECRET = env.str("OIDC_CLIENT_SECRET", "")
+OIDC_ISSUER = env.str("OIDC_ISSUER", "").rstrip("/")
+OIDC_NAME = env.str("OIDC_NAME", "OpenID Connect")
+CLAIM_WINDOW_HOURS = env.int("CLAIM_WINDOW_HOURS", 72, validate=must.Range(0, 24 * 365))
+REQUIRE_EMAIL_VERIFICATION = env.bool("REQUIRE_EMAIL_VERIFICATION", False)
+THROTTLE_MAIL_MAILBOX = env.limits("THROTTLE_MAIL_MAILBOX", "3/hour,10/day")
+THROTTLE_MAIL_SENDER = env.limits("THROTTLE_MAIL_SENDER", "20/hour")
+
+_unreadable: Any = {}
+try:
+    env.seal()
+except EnvValidationError as error:
+    _unreadable = error.error_messages
+
+
+def is_url(value: str, *schemes: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets without an end, a port that is none
+        return False
+
+
+EMBEDDED = not DATABASE_URL
+if EMBEDDED and not _unreadable and not (SECRET_KEY and JWT_SIGNING_KEY):
+    _given = {"SECRET_KEY": SECRET_KEY, "JWT_SIGNING_KEY": JWT_SIGNING_KEY}
+    _made_up = make_up_secrets(ENV_FILE, [name for name, value in _given.items() if not value])
+    SECRET_KEY, JWT_SIGNING_KEY = (_made_up.get(name, value) for name, value in _given.items())
+
+_social_keys = {
+    "google": (GOOGLE_CLIENT_ID, GOOGLE_CLIENT_SECRET),
+    "github": (GITHUB_CLIENT_ID, GITHUB_CLIENT_SECRET),
+    "yandex": (YANDEX_CLIENT_ID, YANDEX_CLIENT_SECRET),
+    "vk": (VK_CLIENT_ID, VK_CLIENT_SECRET),
+    "oidc": (OIDC_CLIENT_ID, OIDC_CLIENT_SECRET, OIDC_ISSUER),
+}
+
+_can_be_made_up = EMBEDDED and bool(_unreadable)
+_refusals = [
+    *((any(keys) and not all(keys), f"{name.upper()}_*: all of them, or none.") for name, keys in _social_keys.items()),
+    (
+        any(map(any, _social_keys.values())) and not OAUTH_REDIRECT_URIS,
+        "OAUTH_REDIRECT_URIS: needed as soon as there is a provider.",
+    ),
+    (len(SECRET_KEY) < 50 and bool(SECRET_KEY or not _can_be_made_up), "SECRET_KEY: needs 50 characters or more."),
+    (
+        len(JWT_SIGNING_KEY) < 32 and bool(JWT_SIGNING_KEY or not _can_be_made_up),
+        "JWT_SIGNING_KEY: needs 32 characters or more.",
+    ),
+    (bool(SECRET_KEY) and JWT_SIGNING_KEY == SECRET_KEY, "JWT_SIGNING_KEY: must not be the same as SECRET_KEY."),
+    (
+        _database is not None
+        and _database["ENGINE"] not in ("django.db.backends.sqlite3", "django.db.backends.postgresql"),
+        "DATABASE_URL: starts with postgres:// or sqlite:///.",
+    ),
+    (bool(PUBLIC_URL) and not is_url(PUBLIC_URL, "http", "https"), "PUBLIC_URL: like https://refer.example.com."),
+    (bool(REDIS_URL) and not is_url(REDIS_URL, "redis", "rediss"), "REDIS_URL: like redis://host:6379/0."),
+    (EMAIL_USE_TLS and EMAIL_USE_SSL, "EMAIL_USE_TLS, EMAIL_USE_SSL: at most one of them."),
+]
+_problems = [f"{name}: {' '.join(texts)}" for name, texts in _unreadable.items()]
+_problems += [text for refused, text in _refusals if refused]
+if _problems:
+    raise SystemExit("\n  ".join(["The service does not start: settings are wrong.", *_problems]))
+
+# --- Where it is reached -------------------------------------------------------------------------
+
+if not PUBLIC_URL:
+    _host = "127.0.0.1" if HOST in ("0.0.0.0", "::") else f"[{HOST}]" if ":" in HOST else HOST  # noqa: S104 (not bound)
+    PUBLIC_URL = f"http://{_host}:{PORT}"
+ALLOWED_HOSTS = [*ALLOWED_HOSTS, "localhost", "127.0.0.1", "[::1]", urlsplit(PUBLIC_URL).hostname or ""]
+
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+CSRF_FAILURE_VIEW = "config.api.problems.csrf_failure"
+
+# --- What it is made of --------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "djoser",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "social_django",
+    "users",
+    "referrals",
+]
+
+MIDDLEWARE = [
+    "config.api.request_id.RequestIdMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "config.api.middleware.ApiGateMiddleware",
+    "config.api.middleware.NoNulMiddleware",
+    "config.api.middleware.RedirectOnlyReadsMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# --- Data ----------------------------------------------------------------------------------------
+
+DATABASES: dict[str, Any] = {"default": {**_database, "CONN_HEALTH_CHECKS": True}}
+if _database["ENGINE"] == "django.db.backends.sqlite3":
+    DATABASES["default"]["OPTIONS"] = {
+        # A writer takes its place in the queue at BEGIN and waits there, instead of failing half-way.
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 30,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+    }
+else:
+    DATABASES["default"]["CONN_MAX_AGE"] = 600
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Words and time ------------------------------------------------------------------------------
+
+LANGUAGES = [("en", _("English")), ("ru", _("Russian"))]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+USE_I18N = True
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+# --- Files ---------------------------------------------------------------------------------------
+
+STATIC_URL = "/static/"
+STATICFILES_DIRS = [BASE_DIR / "config" / "static"]
+WHITENOISE_USE_FINDERS = True  # serves the packages' own files, so that nobody has to collect them first
+
+# --- Who someone is ------------------------------------------------------------------------------
+
+AUTH_USER_MODEL = "users.User"
+SOCIAL_PROVIDERS = {
+    "google": "users.providers.Google",
+    "github": "users.providers.GitHub",
+    "yandex": "users.providers.Yandex",
+    "vk": "users.providers.VK",
+    "oidc": "users.providers.Oidc",
+}
+SOCIAL_PROVIDERS = {name: backend for name, backend in SOCIAL_PROVIDERS.items() if all(_social_keys[name])}
+SOCIAL_AUTH_GOOGLE_KEY, SOCIAL_AUTH_GOOGLE_SECRET = _social_keys["google"]
+SOCIAL_AUTH_GOOGLE_ID_KEY = "sub"
+SOCIAL_AUTH_GITHUB_KEY, SOCIAL_AUTH_GITHUB_SECRET = _social_keys["github"]
+SOCIAL_AUTH_YANDEX_KEY, SOCIAL_AUTH_YANDEX_SECRET = _social_keys["yandex"]
+SOCIAL_AUTH_VK_KEY, SOCIAL_AUTH_VK_SECRET = _social_keys["vk"]
+SOCIAL_AUTH_OIDC_KEY, SOCIAL_AUTH_OIDC_SECRET, SOCIAL_AUTH_OIDC_OIDC_ENDPOINT = _social_keys["oidc"]
+SOCIAL_AUTH_STATE_LIFETIME = 600  # seconds between leaving for the provider and coming back
+SOCIAL_AUTH_REQUESTS_TIMEOUT = 4  # seconds for each of two or three calls
+SOCIAL_AUTH_PIPELINE = [  # no step stores a provider's tokens
+    "social_core.pipeline.social_auth.social_details",
+    "social_core.pipeline.social_auth.social_uid",
+    "social_core.pipeline.social_auth.auth_allowed",
+    "social_core.pipeline.social_auth.social_user",
+    "referrals.social.open_account",
+    "social_core.pipeline.social_auth.associate_user",
+    "users.social.tell_of_a_new_link",
+]
+
+AUTHENTICATION_BACKENDS = ["users.backends.EmailOrUsernameBackend", *SOCIAL_PROVIDERS.values()]
+PASSWORD_HASHERS = [
+    "users.hashers.Argon2idHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "users.validators.MaximumLengthValidator"},
+    {
+        "NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator",
+        "OPTIONS": {"user_attributes": ["email", "username"]},
+    },
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "admin:login"
+
+ACTIVATION_LIFETIME = timedelta(hours=24)
+PASSWORD_RESET_LIFETIME = timedelta(hours=1)
+EMAIL_CHANGE_LIFETIME = timedelta(hours=24)
+
+DJOSER: dict[str, Any] = {
+    "TOKEN_MODEL": None,
+    "SERIALIZERS": {
+        "user_create": "referrals.serializers.SignUpSerializer",
+        "user": "referrals.serializers.AccountSerializer",
+        "user_delete": "users.serializers.CloseAccountSerializer",
+        "activation": "users.serializers.ActivationSerializer",
+        "provider_auth": "referrals.serializers.SignedInSerializer",
+        "provider_start": "referrals.serializers.ProviderStartSerializer",
+        "set_password": "users.serializers.SetPasswordSerializer",
+        "password_reset": "users.serializers.AddressSerializer",
+        "password_reset_confirm": "users.serializers.PasswordResetConfirmSerializer",
+    },
+    "PERMISSIONS": {"set_password": ["rest_framework.permissions.IsAuthenticated"]},
+}
+
+REFRESH_FAMILY_LIFETIME = timedelta(days=90)
+SIMPLE_JWT = {
+    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=15),
+    "REFRESH_TOKEN_LIFETIME": timedelta(days=14),
+    "ALGORITHM": "HS256",
+    "SIGNING_KEY": JWT_SIGNING_KEY,
+    "ISSUER": PUBLIC_URL,
+    "AUDIENCE": PUBLIC_URL,
+    "USER_ID_CLAIM": "sub",
+    "TOKEN_TYPE_CLAIM": "typ",
+    "AUTH_TOKEN_CLASSES": ["users.tokens.AccessToken"],
+    "TOKEN_OBTAIN_SERIALIZER": "users.serializers.LogInSerializer",
+    "TOKEN_REFRESH_SERIALIZER": "users.serializers.RefreshSerializer",
+    "TOKEN_VERIFY_SERIALIZER": "users.serializers.VerifySerializer",
+    "TOKEN_BLACKLIST_SERIALIZER": "users.serializers.LogOutSerializer",
+}
+
+# --- The API -------------------------------------------------------------------------------------
+
+API_PREFIXES = ("/api/", "/auth/")
+API_BODY_LIMIT = 64 * 1024  # bytes
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["users.tokens.BearerAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PARSER_CLASSES": [
+        "config.api.parsers.JSONParser",
+        "config.api.parsers.FormParser",
+        "config.api.parsers.MultiPartParser",
+    ],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PAGINATION_CLASS": "config.api.pagination.NewestFirst",
+    "DEFAULT_METADATA_CLASS": None,
+    "DEFAULT_SCHEMA_CLASS": "config.api.schema.Operation",
+    "EXCEPTION_HANDLER": "config.api.problems.exception_handler",
+    "URL_FORMAT_OVERRIDE": None,
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Referral service",
+    "VERSION": "1.0.0",
+    "OAS_VERSION": "3.0.3",
+    "DESCRIPTION": (BASE_DIR / "config" / "api" / "introduction.md").read_text(encoding="utf-8"),
+    "LICENSE": {"name": "MIT", "url": "https://opensource.org/license/mit"},
+    "SERVERS": [{"url": "/", "description": "This server"}],
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SCHEMA_PATH_PREFIX": "/",
+    "DEFAULT_GENERATOR_CLASS": "config.api.schema.Generator",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "SORT_OPERATIONS": False,
+    "PARSER_WHITELIST": ["config.api.parsers.JSONParser"],  # of several formats, generated clients send all at once
+    "POSTPROCESSING_HOOKS": ["config.api.schema.finish"],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": False, "validatorUrl": None},
+    "REDOC_DIST": "SIDECAR",
+}
+
+# --- E-mail and tasks ----------------------------------------------------------------------------
+
+EMAIL_BACKEND = "users.mail.QueueBackend"  # a message becomes a row; the task delivers it by the next line
+EMAIL_DELIVERY_BACKEND = f"django.core.mail.backends.{'smtp' if EMAIL_HOST else 'filebased'}.EmailBackend"
+EMAIL_FILE_PATH = str(BASE_DIR / EMAIL_FILE_PATH)
+
+CELERY_BROKER_URL = REDIS_URL or "memory://"
+CELERY_TASK_ALWAYS_EAGER = not REDIS_URL
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1  # who waits for a mail server keeps no work from the others
+CELERY_TASK_PUBLISH_RETRY = False  # the row waits in the database; a request does not wait for a broker
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 2, "socket_timeout": 10, "max_retries": 0}
+
+# --- Log lines -----------------------------------------------------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"request_id": {"()": "config.api.request_id.RequestIdFilter"}},
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request_id"]}},
+    "root": {"handlers": ["console"], "level": "INFO"},
+    "loggers": {
+        "django": {"handlers": [], "level": "INFO", "propagate": True},
+        "django.request": {"level": "ERROR"},
+        "django.server": {"handlers": ["console"], "level": "INFO", "propagate": False},
+    },
+}

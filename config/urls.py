@@ -1,0 +1,31 @@
+"""The whole map: one include an app, the documentation of the API, the pages around it."""
+
+from django.conf import settings
+from django.contrib import admin
+from django.urls import include, path
+from django.utils.translation import gettext_lazy as _
+from django.views.generic import RedirectView, TemplateView
+from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerSplitView
+
+from config.docs import SchemaView
+from config.health import healthz, readyz
+
+admin.site.site_header = admin.site.site_title = _("Referral service")
+
+urlpatterns = [
+    path("", TemplateView.as_view(template_name="pages/index.html"), name="index"),
+    path("", include("users.urls")),
+    path("", include("referrals.urls")),
+    path("api/schema/", SchemaView.as_view(), name="schema"),
+    path("redoc/", SpectacularRedocView.as_view(), name="redoc"),
+    path("swagger/", SpectacularSwaggerSplitView.as_view(), name="swagger"),
+    path("admin/", admin.site.urls),
+    path("favicon.ico", RedirectView.as_view(url=f"{settings.STATIC_URL}pages/icon.svg")),
+    path("healthz", healthz, name="healthz"),
+    path("readyz", readyz, name="readyz"),
+]
+
+handler400 = "config.api.problems.bad_request"
+handler403 = "config.api.problems.permission_denied"
+handler404 = "config.api.problems.not_found"
+handler500 = "config.api.problems.server_error"

@@ -1,0 +1,115 @@
+"""Codes and the referrals that came by them. Both are kept for good: a code that ended is retired, never erased."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Count, F, Max, Min, Q
+from django.db.models.functions import Now
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from users.models import User
+
+
+class ReferralCodeQuerySet(models.QuerySet["ReferralCode"]):
+    def active(self, at: datetime | None = None) -> "ReferralCodeQuerySet":
+        """Codes that are not retired and have not run out at the moment `at`, which is now by the database's clock."""
+        return self.filter(retired_at=None, expires_at__gt=at or Now())
+
+    def usable(self, at: datetime | None = None) -> "ReferralCodeQuerySet":
+        """Active codes whose owner is not blocked: what others may see, and register with."""
+        return self.active(at).filter(owner__is_active=True)
+
+    def holding(self, folded: str, since: datetime) -> "ReferralCodeQuerySet":
+        """Codes of this folded form that are in force, or ended after the moment `since`."""
+        in_force_or_ended_late = Q(retired_at=None, expires_at__gt=since) | Q(retired_at__gt=since)
+        return self.filter(in_force_or_ended_late, folded=folded)
+
+
+class ReferralCode(models.Model):
+    """A code that its owner, the referrer, hands on. At most one of an owner's codes is current: not retired."""
+
+    owner = models.ForeignKey(User, models.PROTECT, related_name="referral_codes", verbose_name=_("owner"))
+    code = models.CharField(_("code"), max_length=32, help_text=_("As it is shown."))
+    folded = models.CharField(
+        max_length=32, db_index=True, help_text=_("What must be unique and is looked up; see `codes.fold`.")
+    )
+    created_at = models.DateTimeField(_("created at"), db_default=Now(), db_index=True)
+    expires_at = models.DateTimeField(_("expires at"))
+    retired_at = models.DateTimeField(
+        _("retired at"),
+        null=True,
+        blank=True,
+        help_text=_("When it was deleted, or made room for another after its end."),
+    )
+
+    objects = ReferralCodeQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("referral code")
+        verbose_name_plural = _("referral codes")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["owner"], condition=Q(retired_at=None), name="referrals_code_one_current_per_owner"
+            ),
+            models.UniqueConstraint(
+                fields=["folded"], condition=Q(retired_at=None), name="referrals_code_current_folded_unique"
+            ),
+            models.CheckConstraint(
+                condition=Q(expires_at__gt=F("created_at")), name="referrals_code_expires_after_creation"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.code
+
+    def is_usable(self, at: datetime | None = None) -> bool:
+        at = at or timezone.now()
+        return self.retired_at is None and self.expires_at > at and self.owner.is_active
+
+    @property
+    def share_url(self) -> str:
+        return f"{settings.PUBLIC_URL}/r/{self.code}"
+
+
+class ReferralQuerySet(models.QuerySet["Referral"]):
+    def summary(self, at: datetime | None = None) -> dict[str, Any]:
+        """How many there are, how many came in the 7 and 30 days before `at`, and when the first and the last came."""
+        at = at or timezone.now()
+        return self.aggregate(
+            total=Count("id"),
+            last_7_days=Count("id", filter=Q(created_at__gt=at - timedelta(days=7))),
+            last_30_days=Count("id", filter=Q(created_at__gt=at - timedelta(days=30))),
+            first_at=Min("created_at"),
+            last_at=Max("created_at"),
+        )
+
+
+class Referral(models.Model):
+    """Who brought whom, by which code. Written once: with the referred user, or when they claim it soon after."""
+
+    referrer = models.ForeignKey(
+        User, models.PROTECT, related_name="referrals_made", verbose_name=_("referrer"), db_index=False
+    )
+    referred = models.OneToOneField(User, models.PROTECT, related_name="referral", verbose_name=_("referred user"))
+    code = models.ForeignKey(ReferralCode, models.PROTECT, related_name="referrals", verbose_name=_("code"))
+    created_at = models.DateTimeField(_("created at"), db_default=Now(), db_index=True)
+
+    objects = ReferralQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("referral")
+        verbose_name_plural = _("referrals")
+        constraints = [
+            # Nobody is referred by themselves or by who came later; so no chain of referrals ever closes.
+            models.CheckConstraint(
+                condition=Q(referrer__lt=F("referred")), name="referrals_referral_referrer_is_older"
+            ),
+        ]
+        # The list of a referrer's referrals, newest first, read straight off the index at any depth.
+        indexes = [models.Index(fields=["referrer", "-id"], name="referrals_referral_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.referrer_id} → {self.referred_id}"

@@ -1,0 +1,14 @@
+"""What this app does about the news of those below."""
+
+from typing import Any
+
+from django.dispatch import receiver
+
+from referrals import services
+from users.models import User
+from users.signals import account_closed
+
+
+@receiver(account_closed)
+def end_the_code_of_a_closed_account(user: User, **kwargs: Any) -> None:
+    services.retire_any_code(user)

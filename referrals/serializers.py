@@ -1,0 +1,321 @@
+"""The shapes of `/api`, and what an account looks like once referrals are known."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from drf_spectacular.utils import OpenApiExample, extend_schema_field, extend_schema_serializer
+from rest_framework import serializers
+
+from config.api.fields import MomentField, StringField
+from referrals import codes, services
+from referrals.errors import InvalidCode
+from referrals.models import Referral, ReferralCode
+from users.emails import masked
+from users.models import User
+from users.serializers import (
+    TOKEN,
+    AddressField,
+    PairSerializer,
+    ProviderStartSerializer as PlainProviderStartSerializer,
+    SignUpSerializer as PlainSignUpSerializer,
+)
+
+SHORTEST = timedelta(minutes=1)
+LONGEST_YEARS = 5
+ON_THE_WAY = timedelta(milliseconds=500)  # somebody who says "in a minute" means it when they say it
+
+CODE = {
+    "code": "7K2M-Q9XA-4FH3",
+    "expiration_date": "2030-12-31T23:59:59.999999Z",
+    "created_at": "2030-01-01T09:00:00Z",
+    "share_url": "https://refer.example.com/r/7K2M-Q9XA-4FH3",
+}
+ACCOUNT = {
+    "id": 42,
+    "email": "ada@example.com",
+    "username": "ada",
+    "email_verified": True,
+    "discoverable_by_email": True,
+    "registered_at": "2030-01-02T10:00:00Z",
+    "referrer": {"username": "grace"},
+}
+SIGN_UP = {"email": "ada@example.com", "password": "correct horse battery", "username": "ada"}
+
+
+class ReferrerSerializer(serializers.Serializer[User]):
+    username = serializers.CharField(read_only=True)
+
+
+@extend_schema_serializer(
+    examples=[
+        OpenApiExample("An account", value=ACCOUNT, response_only=True),
+    ]
+)
+class AccountSerializer(serializers.ModelSerializer[User]):
+    """A user, as they see themselves."""
+
+    email_verified = serializers.BooleanField(read_only=True)
+    referrer = serializers.SerializerMethodField(help_text="Who referred them; null for those who came without a code.")
+
+    class Meta:
+        model = User
+        fields = ("id", "email", "username", "email_verified", "discoverable_by_email", "registered_at", "referrer")
+        read_only_fields = fields
+        extra_kwargs = {"email": {"allow_null": False}}
+
+    @extend_schema_field(ReferrerSerializer(allow_null=True))
+    def get_referrer(self, user: User) -> dict[str, str] | None:
+        referral = Referral.objects.select_related("referrer").filter(referred=user).first()
+        return {"username": referral.referrer.username} if referral else None
+
+
+class ReferralCodeField(StringField):
+    """A code that someone typed, in any case, with or without dashes."""
+
+    def to_internal_value(self, data: Any) -> str:
+        typed = super().to_internal_value(data)
+        folded = codes.read(typed)
+        if folded is None or not ReferralCode.objects.usable().filter(folded=folded).exists():
+            raise InvalidCode.here()
+        return typed
+
+
+@extend_schema_serializer(
+    examples=[OpenApiExample("With a code", value=SIGN_UP | {"referral_code": CODE["code"]}, request_only=True)]
+)
+class SignUpSerializer(PlainSignUpSerializer):
+    """What an account is made of, and the code its owner came by."""
+
+    referral_code = ReferralCodeField(required=False, help_text="The code of who brought you.")
+
+    def create(self, validated_data: dict[str, Any]) -> User:
+        return services.register(**validated_data)
+
+    def to_representation(self, instance: User) -> dict[str, Any]:
+        return AccountSerializer(instance, context=self.context).data
+
+
+@extend_schema_serializer(examples=[OpenApiExample("A code", value={"referral_code": CODE["code"]}, request_only=True)])
+class ClaimSerializer(serializers.Serializer[Any]):
+    referral_code = ReferralCodeField(help_text="The code of who brought you.")
+
+
+@extend_schema_serializer(
+    examples=[
+        OpenApiExample("Signed in", value={"access": TOKEN, "refresh": TOKEN, "user": ACCOUNT}, response_only=True)
+    ]
+)
+class SignedInSerializer(PairSerializer):
+    """A pair of tokens and whose they are."""
+
+    user = AccountSerializer(read_only=True)
+
+
+class RegisterSerializer(SignUpSerializer):
+    referral_code = ReferralCodeField(help_text="The code of who brought you.")
+
+
+class ProviderStartSerializer(PlainProviderStartSerializer):
+    """The code is checked at once, and waits on the server for who comes back."""
+
+    referral_code = ReferralCodeField(required=False, help_text="The code of who brought you.")
+
+
+class WishField(StringField):
+    """A code of one's own choice."""
+
+    default_error_messages = {
+        "invalid_choice": _("4 to 32 of A-Z, 0-9 and -, at least four of them letters or digits, and no reserved word.")
+    }
+
+    def to_internal_value(self, data: Any) -> str:
+        return codes.choose(super().to_internal_value(data)) or self.fail("invalid_choice")
+
+
+@extend_schema_serializer(
+    examples=[
+        OpenApiExample("Made up for you", value={"expiration_date": "2030-12-31"}, request_only=True),
+        OpenApiExample(
+            "Of your choice",
+            value={"expiration_date": "2030-12-31T18:00:00+01:00", "code": "ADA-2030"},
+            request_only=True,
+        ),
+    ]
+)
+class NewCodeSerializer(serializers.Serializer[ReferralCode]):
+    """When the code shall end, and what it shall be."""
+
+    expiration_date = MomentField(
+        help_text=(
+            "A date and time with an offset, or a date, which means the end of that day in UTC. "
+            "At least a minute and at most five years ahead."
+        )
+    )
+    code = WishField(required=False, help_text="4 to 32 of A-Z, 0-9 and -. Left out, one is made up.")
+
+    default_error_messages = {
+        "too_soon": _("The code must run for at least a minute."),
+        "too_late": _("The code can run for five years at most."),
+    }
+
+    def validate_expiration_date(self, expires_at: datetime) -> datetime:
+        now = timezone.now()
+        if expires_at < now + SHORTEST - ON_THE_WAY:
+            self.fail("too_soon")
+        if expires_at > years_after(now, LONGEST_YEARS) + ON_THE_WAY:
+            self.fail("too_late")
+        return expires_at
+
+
+def years_after(moment: datetime, years: int) -> datetime:
+    try:
+        return moment.replace(year=moment.year + years)
+    except ValueError:  # 29 February
+        return moment.replace(year=moment.year + years, day=28)
+
+
+@extend_schema_serializer(examples=[OpenApiExample("A code", value=CODE, response_only=True)])
+class CodeSerializer(serializers.ModelSerializer[ReferralCode]):
+    """A code, as its owner sees it."""
+
+    expiration_date = serializers.DateTimeField(source="expires_at", read_only=True)
+    share_url = serializers.URLField(read_only=True, help_text="A page to hand on, which names the code.")
+
+    class Meta:
+        model = ReferralCode
+        fields = ("code", "expiration_date", "created_at", "share_url")
+        read_only_fields = fields
+
+
+@extend_schema_serializer(
+    examples=[
+        OpenApiExample("My own", value=CODE, response_only=True),
+        OpenApiExample(
+            "Somebody else's",
+            value={name: CODE[name] for name in ("code", "expiration_date", "share_url")},
+            response_only=True,
+        ),
+    ]
+)
+class FoundCodeSerializer(CodeSerializer):
+    """A code that was looked up. `created_at` comes with one's own only."""
+
+    created_at = serializers.DateTimeField(required=False)
+
+    def to_representation(self, instance: ReferralCode) -> dict[str, Any]:
+        shown = super().to_representation(instance)
+        if instance.owner_id != self.context["request"].user.pk:
+            del shown["created_at"]
+        return shown
+
+
+@extend_schema_serializer(
+    examples=[
+        OpenApiExample(
+            "Usable",
+            value={
+                "code": CODE["code"],
+                "expiration_date": CODE["expiration_date"],
+                "referrer": {"username": "grace"},
+            },
+            response_only=True,
+        )
+    ]
+)
+class PublicCodeSerializer(serializers.ModelSerializer[ReferralCode]):
+    """A code, as anyone may see it who has it."""
+
+    expiration_date = serializers.DateTimeField(source="expires_at", read_only=True)
+    referrer = ReferrerSerializer(source="owner", read_only=True)
+
+    class Meta:
+        model = ReferralCode
+        fields = ("code", "expiration_date", "referrer")
+        read_only_fields = fields
+
+
+class OwnerQuerySerializer(serializers.Serializer[Any]):
+    email = AddressField(required=False, help_text="Of the referrer whose code is meant; left out, it is your own.")
+
+
+@extend_schema_serializer(
+    examples=[
+        OpenApiExample("My own code", value={}, request_only=True),
+        OpenApiExample("Of somebody else", value={"email": "grace@example.com"}, request_only=True),
+    ]
+)
+class MailCodeSerializer(OwnerQuerySerializer):
+    """Whose code shall be mailed."""
+
+
+@extend_schema_serializer(
+    examples=[OpenApiExample("Queued", value={"detail": "The e-mail is on its way."}, response_only=True)]
+)
+class MailedSerializer(serializers.Serializer[Any]):
+    detail = serializers.CharField(read_only=True)
+
+
+@extend_schema_serializer(
+    examples=[
+        OpenApiExample(
+            "A referral",
+            value={
+                "id": 43,
+                "username": "linus",
+                "email": "l***@example.com",
+                "registered_at": "2030-01-03T11:00:00Z",
+                "code": CODE["code"],
+            },
+            response_only=True,
+        )
+    ]
+)
+class ReferralSerializer(serializers.ModelSerializer[Referral]):
+    """Somebody who registered with a code: enough to recognise them, too little to write to them."""
+
+    id = serializers.IntegerField(source="referred_id", read_only=True)
+    username = serializers.CharField(source="referred.username", read_only=True)
+    email = serializers.SerializerMethodField(help_text="Masked; null once the account is closed.")
+    registered_at = serializers.DateTimeField(source="created_at", read_only=True)
+    code = serializers.CharField(source="code.code", read_only=True)
+
+    class Meta:
+        model = Referral
+        fields = ("id", "username", "email", "registered_at", "code")
+
+    def get_email(self, referral: Referral) -> str | None:
+        return masked(referral.referred.email) if referral.referred.email else None
+
+
+class CodeTotalSerializer(serializers.Serializer[Any]):
+    code = serializers.CharField(read_only=True)
+    total = serializers.IntegerField(read_only=True)
+
+
+@extend_schema_serializer(
+    examples=[
+        OpenApiExample(
+            "Two referrals",
+            value={
+                "total": 2,
+                "last_7_days": 1,
+                "last_30_days": 2,
+                "first_at": "2030-01-03T11:00:00Z",
+                "last_at": "2030-01-20T12:00:00Z",
+                "codes": [{"code": CODE["code"], "total": 2}],
+            },
+            response_only=True,
+        )
+    ]
+)
+class SummarySerializer(serializers.Serializer[Any]):
+    """How many registered with somebody's codes, and when."""
+
+    total = serializers.IntegerField(read_only=True)
+    last_7_days = serializers.IntegerField(read_only=True)
+    last_30_days = serializers.IntegerField(read_only=True)
+    first_at = serializers.DateTimeField(read_only=True, allow_null=True)
+    last_at = serializers.DateTimeField(read_only=True, allow_null=True)
+    codes = CodeTotalSerializer(many=True, read_only=True, help_text="The newest 100 codes, the newest first.")

@@ -1,0 +1,166 @@
+"""Every write that locks, spans rows or announces something."""
+
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import F
+from django.db.models.functions import Least, Now
+from django.utils import timezone
+
+from referrals import codes
+from referrals.emails import ReferralCodeEmail
+from referrals.errors import (
+    ActiveCodeExists,
+    AlreadyReferred,
+    ClaimWindowClosed,
+    CodeTaken,
+    InvalidCode,
+    NoActiveCode,
+)
+from referrals.models import Referral, ReferralCode, ReferralCodeQuerySet
+from referrals.signals import referral_created
+from users.limits import count_mail
+from users.models import User
+from users.services import lock_account, open_account, prepare_account
+
+HELD_BACK_FOR = timedelta(days=365)
+"""How long nobody else can choose a code after its end."""
+
+
+@transaction.atomic
+def issue_code(*, owner: User, expires_at: datetime, wish: str | None = None) -> ReferralCode:
+    """Give `owner` a new code, `wish` if they chose one; an expired one is retired first.
+
+    Raises ActiveCodeExists while a code of theirs still runs, CodeTaken where the wish is, or lately was, another's,
+    InvalidToken where the account was closed meanwhile.
+    """
+    lock_account(owner)
+    current = ReferralCode.objects.filter(owner=owner, retired_at=None)
+    if current.active().exists():
+        raise ActiveCodeExists
+    current.update(retired_at=F("expires_at"))
+    code = wish or _unused_code()
+    folded = codes.fold(code)
+    if wish:
+        _release(folded, owner)
+    try:
+        with transaction.atomic():
+            return ReferralCode.objects.create(owner=owner, code=code, folded=folded, expires_at=expires_at)
+    except IntegrityError as error:
+        if "folded" in str(error).partition("\n")[0]:  # the constraint: somebody was a moment faster
+            raise CodeTaken from None
+        raise
+
+
+def _unused_code() -> str:
+    while ReferralCode.objects.filter(folded=codes.fold(code := codes.generate())).exists():
+        pass
+    return code
+
+
+def _release(folded: str, owner: User) -> None:
+    """Make room for a chosen code. Raises CodeTaken where others hold it, or held it within the last year."""
+    others = ReferralCode.objects.exclude(owner=owner)
+    if others.holding(folded, since=timezone.now() - HELD_BACK_FOR).exists():
+        raise CodeTaken
+    others.filter(folded=folded, retired_at=None).update(retired_at=F("expires_at"))
+
+
+@transaction.atomic
+def retire_code(owner: User) -> None:
+    """Delete the owner's active code, which is to say, end it now. Raises NoActiveCode, also for the second of two."""
+    active = ReferralCode.objects.active().filter(owner=owner)
+    _wait_for_registrations(active)
+    if not active.update(retired_at=Now()):
+        raise NoActiveCode
+
+
+def _wait_for_registrations(current: ReferralCodeQuerySet) -> None:
+    """Lock an owner's code before it ends, so that the moment of its end comes after any registration in progress."""
+    current.select_for_update(no_key=True).first()
+
+
+def register(*, email: str, password: str, username: str | None = None, referral_code: str | None = None) -> User:
+    """Make an account and, with a code, the referral that belongs to it: both or neither.
+
+    Raises InvalidCode, EmailTaken, UsernameTaken.
+    """
+    return join(prepare_account(email=email, password=password, username=username), referral_code)
+
+
+@transaction.atomic
+def join(user: User, referral_code: str | None = None) -> User:
+    """Store a prepared account and the referral that belongs to it. Raises what `register` does.
+
+    Preparing it is slow where there is a password to hash, and so is over when the code gets locked here.
+    """
+    code = _lock_code(referral_code) if referral_code is not None else None
+    open_account(user)
+    if code:
+        _refer(user, code)
+    return user
+
+
+@transaction.atomic
+def claim(user: User, referral_code: str) -> Referral:
+    """Make someone who signed up without a code a referral of whoever the code belongs to, soon after.
+
+    Raises AlreadyReferred, ClaimWindowClosed, and InvalidCode, also for one's own code and for that of somebody who
+    registered later: they brought nobody who was there before them.
+    """
+    user = lock_account(user)
+    if Referral.objects.filter(referred=user).exists():
+        raise AlreadyReferred
+    if timezone.now() > user.registered_at + timedelta(hours=settings.CLAIM_WINDOW_HOURS):
+        raise ClaimWindowClosed
+    code = _lock_code(referral_code)
+    if code.owner_id >= user.pk:
+        raise InvalidCode
+    return _refer(user, code)
+
+
+def _lock_code(typed: str) -> ReferralCode:
+    """A usable code that stays undeleted until the end of the transaction. Raises InvalidCode."""
+    usable = ReferralCode.objects.usable().filter(folded=codes.read(typed) or "")
+    code = usable.select_for_update(no_key=True, of=("self",)).first()
+    if code is None:
+        raise InvalidCode
+    return code
+
+
+def _refer(user: User, code: ReferralCode) -> Referral:
+    referral = Referral.objects.create(referrer_id=code.owner_id, referred=user, code=code)
+    if referral.created_at >= code.expires_at:  # it ran out while we waited; both times are the database's
+        raise InvalidCode
+    referral_created.send(Referral, referral=referral)
+    return referral
+
+
+def mail_own_code(user: User) -> None:
+    """Mail the user's active code to their own address. Raises NoActiveCode, MailLimitReached."""
+    code = ReferralCode.objects.active().filter(owner=user).first()
+    if code is None:
+        raise NoActiveCode
+    count_mail(to=user.email or "", sender=user)
+    ReferralCodeEmail(user, code).queue()
+
+
+def mail_code_of(email: str, asked_by: User) -> None:
+    """Mail the active code of whoever has this address to that very address, saying who asked.
+
+    Nothing happens, and nothing is said, where there is no such person or code, or where they do not want to be found.
+    Raises MailLimitReached.
+    """
+    count_mail(to=email, sender=asked_by)
+    found = ReferralCode.objects.usable().filter(owner__email=email, owner__discoverable_by_email=True)
+    code = found.select_related("owner").first()
+    if code:
+        ReferralCodeEmail(code.owner, code, asked_by=asked_by).queue()
+
+
+def retire_any_code(owner: User) -> None:
+    """End the owner's code if they have one; one that ran out counts as ended then."""
+    current = ReferralCode.objects.filter(owner=owner, retired_at=None)
+    _wait_for_registrations(current)
+    current.update(retired_at=Least(F("expires_at"), Now()))

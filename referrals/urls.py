@@ -1,0 +1,26 @@
+from django.urls import include, path
+from rest_framework.routers import Route, SimpleRouter
+
+from referrals.views import ReferralCodeViewSet, ReferralViewSet, RegisterViewSet, share_page
+
+
+class Router(SimpleRouter):
+    """Knows resources of which there is one: `current` answers GET, and `retire` DELETE, on the path without an id."""
+
+    routes = [
+        route._replace(mapping=route.mapping | {"get": "current", "delete": "retire"})
+        if isinstance(route, Route) and not route.detail
+        else route
+        for route in SimpleRouter.routes
+    ]
+
+
+router = Router()
+router.register("referral-code", ReferralCodeViewSet, basename="referral-code")
+router.register("register-with-referral", RegisterViewSet, basename="register-with-referral")
+router.register("referrals", ReferralViewSet, basename="referrals")
+
+urlpatterns = [
+    path("api/", include(router.urls)),
+    path("r/<str:code>", share_page, name="share"),
+]

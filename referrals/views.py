@@ -1,0 +1,250 @@
+"""The calls under `/api`, and the page that a share link leads to."""
+
+from typing import Any
+
+from django.db.models import Count, Q
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_safe
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import status
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.decorators import action
+from rest_framework.exceptions import MethodNotAllowed, NotFound, PermissionDenied
+from rest_framework.permissions import AllowAny, IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import Serializer
+from rest_framework.viewsets import GenericViewSet
+
+from config.api.schema import refuses
+from referrals import codes, services
+from referrals.errors import (
+    ActiveCodeExists,
+    AlreadyReferred,
+    ClaimWindowClosed,
+    CodeTaken,
+    InvalidCode,
+    NoActiveCode,
+    PrefetchRefused,
+)
+from referrals.models import Referral, ReferralCode
+from referrals.permissions import SelfOrReferralStaff
+from referrals.serializers import (
+    AccountSerializer,
+    ClaimSerializer,
+    CodeSerializer,
+    FoundCodeSerializer,
+    MailCodeSerializer,
+    MailedSerializer,
+    NewCodeSerializer,
+    OwnerQuerySerializer,
+    PublicCodeSerializer,
+    ReferralSerializer,
+    RegisterSerializer,
+    SummarySerializer,
+)
+from users.errors import EmailTaken, MailLimitReached, UsernameTaken
+from users.models import User
+from users.tokens import SignedInRequest
+
+EMAIL = OpenApiParameter(
+    "email", OpenApiTypes.EMAIL, description="Of the referrer whose code is meant; left out, it is your own."
+)
+
+CODE = OpenApiParameter(
+    "code", OpenApiTypes.STR, OpenApiParameter.PATH, description="In any case, with or without its dashes."
+)
+
+ID = OpenApiParameter(
+    "id", {"type": "integer", "minimum": 0}, OpenApiParameter.PATH, description="Your own, as `/auth/users/me/` has it."
+)
+
+
+class ReferralCodeViewSet(GenericViewSet[ReferralCode]):
+    """The code of who is signed in. There is one at a time, so that its path needs no id."""
+
+    tag = "Referral code"
+    queryset = ReferralCode.objects.usable().select_related("owner")
+    serializer_class = CodeSerializer
+    lookup_field = "code"
+    lookup_value_regex = "[^/]+"
+
+    @extend_schema(parameters=[EMAIL], responses=FoundCodeSerializer)
+    @refuses(NoActiveCode)
+    def current(self, request: SignedInRequest) -> Response:
+        """Show a code
+
+        Your own active code or, with `email`, that of the referrer with this address, for you to register with or to
+        hand on. The answer is the same 404 for an unknown address, no code, an expired one, and someone who does not
+        want to be found.
+        """
+        email = self._valid(OwnerQuerySerializer, request.query_params).get("email", request.user.email)
+        owner = (
+            Q(owner=request.user)
+            if email == request.user.email
+            else Q(owner__email=email, owner__discoverable_by_email=True)
+        )
+        code = self.get_queryset().filter(owner).first()
+        if code is None:
+            raise NoActiveCode
+        return Response(FoundCodeSerializer(code, context=self.get_serializer_context()).data)
+
+    @extend_schema(request=NewCodeSerializer, responses={201: CodeSerializer})
+    @refuses(ActiveCodeExists, CodeTaken)
+    def create(self, request: SignedInRequest) -> Response:
+        """Create my code
+
+        One at a time: while a code is active there is no other. An expired one is no hindrance. Without `code` one is
+        made up. A code that somebody else had within the last year is taken.
+        """
+        new = self._valid(NewCodeSerializer, request.data)
+        code = services.issue_code(owner=request.user, expires_at=new["expiration_date"], wish=new.get("code"))
+        return Response(CodeSerializer(code).data, status=status.HTTP_201_CREATED)
+
+    @extend_schema(responses={204: None})
+    @refuses(NoActiveCode)
+    def retire(self, request: SignedInRequest) -> Response:
+        """Delete my code
+
+        The active code ends now. Who registered with it stays your referral.
+        """
+        services.retire_code(request.user)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+    @extend_schema(methods=["GET"], operation_id="mail_a_code_by_get", parameters=[EMAIL], responses=MailedSerializer)
+    @extend_schema(methods=["POST"], request=MailCodeSerializer, responses=MailedSerializer)
+    @action(["get", "post"], detail=False)
+    @refuses(PrefetchRefused, NoActiveCode, MailLimitReached)
+    def email(self, request: SignedInRequest) -> Response:
+        """Mail a code
+
+        Your own active code to your own address or, with `email`, the code of the referrer with this address to that
+        very address, with a note that says who asked. The answer is the same whether or not there is such a referrer
+        or code; 404 `no_active_code` is about your own only.
+        """
+        if request.method == "HEAD":
+            raise MethodNotAllowed("HEAD")
+        if "prefetch" in request.headers.get("Sec-Purpose", "") + request.headers.get("Purpose", ""):
+            raise PrefetchRefused
+        data = request.query_params if request.method == "GET" else request.data
+        email = self._valid(MailCodeSerializer, data).get("email")
+        if email is None or email == request.user.email:
+            services.mail_own_code(request.user)
+        else:
+            services.mail_code_of(email, asked_by=request.user)
+        return Response(MailedSerializer({"detail": _("The e-mail is on its way.")}).data)
+
+    @extend_schema(parameters=[CODE], responses=PublicCodeSerializer, auth=[])
+    @refuses(NoActiveCode)
+    def retrieve(self, request: Request, code: str) -> Response:
+        """Check a code
+
+        Whether a code may be used to register, for anyone who has it, typed in any case, with or without dashes. The
+        answer is the same 404 for an unknown, an expired and a deleted one.
+        """
+        found = self.get_queryset().filter(folded=codes.read(code) or "").first()
+        if found is None:
+            raise NoActiveCode
+        return Response(PublicCodeSerializer(found).data)
+
+    def get_authenticators(self) -> list[BaseAuthentication]:
+        return [] if self.detail else super().get_authenticators()
+
+    def get_permissions(self) -> Any:
+        return [AllowAny()] if self.detail else super().get_permissions()
+
+    def _valid(self, serializer_class: type[Serializer[Any]], data: Any) -> dict[str, Any]:
+        serializer = serializer_class(data=data)
+        serializer.is_valid(raise_exception=True)
+        valid: dict[str, Any] = serializer.validated_data
+        return valid
+
+
+class RegisterViewSet(GenericViewSet[User]):
+    """Signing up with a code."""
+
+    tag = "Referrals"
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+    serializer_class = RegisterSerializer
+
+    @extend_schema(responses={201: AccountSerializer}, auth=[])
+    @refuses(EmailTaken, UsernameTaken, InvalidCode)
+    def create(self, request: Request) -> Response:
+        """Register with a code
+
+        Makes an account that is a referral of whoever the code belongs to: both, or neither. The answer is the same
+        `invalid_code` for an unknown, an expired and a deleted code.
+        """
+        serializer = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        serializer.save()
+        return Response(serializer.data, status=status.HTTP_201_CREATED)
+
+
+class ReferralViewSet(GenericViewSet[Referral]):
+    """The referrals of the user whose id is in the path."""
+
+    tag = "Referrals"
+    queryset = Referral.objects.select_related("referred", "code").only(
+        "created_at", "code__code", "referred__username", "referred__email"
+    )
+    permission_classes = (IsAuthenticated, SelfOrReferralStaff)
+    lookup_value_regex = "0|[1-9][0-9]{0,18}"
+
+    @extend_schema(parameters=[ID], responses=ReferralSerializer(many=True))
+    @refuses(PermissionDenied, NotFound)
+    def retrieve(self, request: Request, pk: str) -> Response:
+        """List referrals
+
+        Who registered with this user's codes, the newest first. You see your own; staff who may view referrals see
+        anybody's. Any other id is answered with the same 403, whether it exists or not.
+        """
+        page = self.paginate_queryset(self.get_queryset().filter(referrer=self._referrer(pk)))
+        return self.get_paginated_response(ReferralSerializer(page, many=True).data)
+
+    @extend_schema(parameters=[ID], responses=SummarySerializer)
+    @action(detail=True)
+    @refuses(PermissionDenied, NotFound)
+    def summary(self, request: Request, pk: str) -> Response:
+        """Sum referrals up
+
+        How many registered with this user's codes, in all, lately, and by code; the same people see it who see the
+        list.
+        """
+        referrer = self._referrer(pk)
+        by_code = ReferralCode.objects.filter(owner=referrer).annotate(total=Count("referrals")).order_by("-id")[:100]
+        summary = Referral.objects.filter(referrer=referrer).summary() | {"codes": by_code}
+        return Response(SummarySerializer(summary).data)
+
+    @extend_schema(request=ClaimSerializer, responses={201: AccountSerializer})
+    @action(["post"], detail=False, permission_classes=[IsAuthenticated])
+    @refuses(AlreadyReferred, ClaimWindowClosed, InvalidCode)
+    def claim(self, request: SignedInRequest) -> Response:
+        """Name who brought me
+
+        For who signed up without a code, once, within the time that the service allows after that, which is three
+        days unless it was set otherwise. The answer is the same `invalid_code` for an unknown, an expired and a deleted
+        code, for one's own, and for one of somebody who registered later.
+        """
+        serializer = ClaimSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        services.claim(request.user, **serializer.validated_data)
+        return Response(AccountSerializer(request.user).data, status=status.HTTP_201_CREATED)
+
+    def _referrer(self, pk: str) -> int:
+        """The id in the path. Raises Http404 for staff who ask for one that does not exist."""
+        if str(self.request.user.pk) != pk and not User.objects.filter(pk=pk).exists():
+            raise Http404
+        return int(pk)
+
+
+@require_safe
+def share_page(request: HttpRequest, code: str) -> HttpResponse:
+    """Where a share link leads: who invites, until when, and how to register."""
+    usable = ReferralCode.objects.usable().select_related("owner")
+    found = usable.filter(folded=codes.read(code) or "").first()
+    return render(request, "pages/share.html", {"code": found}, status=200 if found else 404)

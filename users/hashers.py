@@ -1,0 +1,9 @@
+from django.contrib.auth.hashers import Argon2PasswordHasher
+
+
+class Argon2idHasher(Argon2PasswordHasher):
+    """Argon2id with 19 MiB, two passes, one lane: the first choice of OWASP's Password Storage Cheat Sheet."""
+
+    time_cost = 2
+    memory_cost = 19 * 1024  # KiB
+    parallelism = 1

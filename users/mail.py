@@ -1,0 +1,106 @@
+"""How a mail reaches a person: made of a template, kept as a row, delivered by a task.
+
+A message sent by Django's mail API inside a transaction is part of it: it goes out if and when the rest is committed.
+"""
+
+from collections.abc import Sequence
+from email.utils import make_msgid
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.mail import EmailMessage
+from django.core.mail.backends.base import BaseEmailBackend
+from django.db import transaction
+from django.utils import translation
+from djoser.email import BaseEmailMessage
+from djoser.utils import encode_uid
+
+from users.models import OutgoingEmail, User
+from users.tasks import deliver_waiting_mail_soon
+from users.tokens import ACTIVATION, EMAIL_CHANGE, PASSWORD_RESET
+
+
+class QueueBackend(BaseEmailBackend):
+    """Stores each message as a row and asks for its delivery after the commit."""
+
+    def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
+        for message in email_messages:
+            to = ", ".join(message.recipients())
+            OutgoingEmail.objects.create(to=to, subject=message.subject[:255], message=_stored(message))
+        transaction.on_commit(deliver_waiting_mail_soon)
+        return len(email_messages)
+
+
+def _stored(message: EmailMessage) -> dict[str, Any]:
+    if message.attachments or message.content_subtype != "plain":
+        raise ValueError("Mails of this service are text, with HTML beside it, and carry no attachments.")
+    kept = ("subject", "body", "from_email", "to", "cc", "bcc", "reply_to")
+    alternatives = getattr(message, "alternatives", [])
+    # The same at every try, so that a mailbox can tell a mail that comes twice.
+    message_id = make_msgid(domain=urlsplit(settings.PUBLIC_URL).hostname)
+    return {name: getattr(message, name) for name in kept} | {
+        "extra_headers": {"Message-ID": message_id} | message.extra_headers,
+        "alternatives": [[str(content), mimetype] for content, mimetype in alternatives],
+    }
+
+
+class Email(BaseEmailMessage):
+    """A mail in its reader's language; its template has the blocks subject, text_body and html_body."""
+
+    def __init__(self, reader: User, **context: Any) -> None:
+        super().__init__(context={"reader": reader, "public_url": settings.PUBLIC_URL, **context})
+        self.reader = reader
+
+    def queue(self, to: str | None = None) -> None:
+        """Send it to the reader's own address, or to `to`. An account without an address gets nothing."""
+        address = to or self.reader.email
+        if address:
+            with translation.override(self.reader.language):
+                self.send([address])
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return self.context
+
+
+def link_to(page: str, user: User, token: str) -> str:
+    return f"{settings.PUBLIC_URL}/account/{page}/{encode_uid(user.pk)}/{token}/"
+
+
+class ActivationEmail(Email):
+    template_name = "email/activation.html"
+
+    def __init__(self, user: User) -> None:
+        super().__init__(user, url=link_to("activate", user, ACTIVATION.make(user)))
+
+
+class PasswordResetEmail(Email):
+    template_name = "email/password_reset.html"
+
+    def __init__(self, user: User) -> None:
+        super().__init__(user, url=link_to("reset-password", user, PASSWORD_RESET.make(user)))
+
+
+class PasswordChangedEmail(Email):
+    template_name = "email/password_changed_confirmation.html"
+
+
+class EmailChangeEmail(Email):
+    """To the new address: the link that proves it. Any other than `to` never sees it."""
+
+    template_name = "email/email_change.html"
+
+    def __init__(self, user: User, new_email: str) -> None:
+        super().__init__(user, url=link_to("change-email", user, EMAIL_CHANGE.make(user, new_email)))
+
+
+class EmailChangeNotice(Email):
+    """To the old address: somebody who knows the password wants to leave it."""
+
+    template_name = "email/email_change_notice.html"
+
+
+class NewLinkEmail(Email):
+    """To the account's address: from now on it can be entered through `provider`, too."""
+
+    template_name = "email/new_link.html"

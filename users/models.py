@@ -1,0 +1,231 @@
+"""Accounts, the logins they hold, the mail that waits for them."""
+
+import hashlib
+import secrets
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.core.exceptions import ValidationError
+from django.core.validators import RegexValidator
+from django.db import models
+from django.db.models.functions import Lower, Now
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from users.emails import canonical_email
+
+USERNAME = RegexValidator(
+    r"^[A-Za-z0-9][A-Za-z0-9._-]{1,39}\Z",
+    _("2 to 40 letters a-z, digits, dots, dashes and underscores; a letter or a digit comes first."),
+    code="invalid",
+)
+
+
+def validate_email_address(value: str) -> None:
+    try:
+        canonical_email(value)
+    except ValueError:
+        raise ValidationError(_("Enter a valid e-mail address."), code="invalid") from None
+
+
+def made_up_username() -> str:
+    """A handle for someone who chose none: 50 random bits over letters that are not mistaken for others."""
+    return "user-" + "".join(secrets.choice("23456789abcdefghjkmnpqrstvwxyz") for _letter in range(10))
+
+
+def plain(deconstructed: tuple[str, str, Any, Any]) -> tuple[str, str, Any, Any]:
+    """What a migration is told of a field of ours: a plain column, so that migrations import nothing of ours."""
+    name, _path, args, kwargs = deconstructed
+    return name, "django.db.models.CharField", args, kwargs
+
+
+class CanonicalEmailField(models.EmailField):
+    """An address in its canonical form, on every save and in every look-up."""
+
+    default_validators = [validate_email_address]
+
+    def deconstruct(self) -> Any:
+        return plain(super().deconstruct())
+
+    def get_prep_value(self, value: Any) -> Any:
+        value = super().get_prep_value(value)
+        try:
+            return canonical_email(value) if isinstance(value, str) else value
+        except ValueError:
+            return value  # equal to nothing that is stored
+
+
+class UsernameField(models.CharField):
+    """A handle that keeps the case in which it was chosen and is looked up as `username__lower`."""
+
+    default_validators = [USERNAME]
+
+    def deconstruct(self) -> Any:
+        return plain(super().deconstruct())
+
+
+UsernameField.register_lookup(Lower)
+
+
+class UserManager(BaseUserManager["User"]):
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        """Make an account; a username is made up where none is given. Raises ValueError for a bad address."""
+        user = self.model(email=canonical_email(email), **{"username": made_up_username()} | fields)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        return self.create_user(email, password, **{"is_staff": True, "is_superuser": True} | fields)
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    """A person with an account, which is one mailbox. A closed account stays, without anything that tells whose."""
+
+    _password: str | None  # set by Django between a change of the password and its save
+    last_login = None  # who came when is a matter for the logins themselves: see TokenFamily
+
+    email = CanonicalEmailField(_("e-mail address"), unique=True, null=True)
+    username = UsernameField(_("username"), max_length=40, help_text=_("The name that others see."))
+    email_verified_at = models.DateTimeField(_("e-mail verified at"), null=True, blank=True)
+    discoverable_by_email = models.BooleanField(
+        _("discoverable by e-mail"),
+        default=True,
+        help_text=_("Whether others who know the address can look up this person's referral code."),
+    )
+    language = models.CharField(
+        _("language"),
+        max_length=8,
+        choices=settings.LANGUAGES,
+        default="en",
+        help_text=_("In which mails are written."),
+    )
+    registered_at = models.DateTimeField(_("registered at"), db_default=Now(), editable=False, db_index=True)
+    closed_at = models.DateTimeField(_("closed at"), null=True, blank=True, editable=False)
+    is_active = models.BooleanField(_("active"), default=True, help_text=_("Take this away to block someone."))
+    is_staff = models.BooleanField(_("staff"), default=False, help_text=_("May enter this admin."))
+    token_version = models.PositiveIntegerField(default=0, editable=False)
+
+    EMAIL_FIELD = USERNAME_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+
+    objects = UserManager()
+
+    class Meta:
+        verbose_name = _("user")
+        verbose_name_plural = _("users")
+        constraints = [models.UniqueConstraint(Lower("username"), name="users_user_username_unique")]
+
+    def __str__(self) -> str:
+        return self.username
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        # A mere upgrade of the hash leaves `_password` unset, and the tokens alive.
+        if self._password is not None and self.pk:
+            self.token_version += 1
+            if kwargs.get("update_fields") is not None:
+                kwargs["update_fields"] = {*kwargs["update_fields"], "token_version"}
+        super().save(*args, **kwargs)
+
+    @property
+    def email_verified(self) -> bool:
+        return self.email_verified_at is not None
+
+    @property
+    def may_sign_in(self) -> bool:
+        """Not blocked, not closed, and with a proved address where that is asked for."""
+        return self.is_active and (self.email_verified or not settings.REQUIRE_EMAIL_VERIFICATION)
+
+
+def digest(value: str) -> str:
+    return hashlib.sha256(value.encode(errors="surrogatepass")).hexdigest()
+
+
+class TokenFamily(models.Model):
+    """One login and the refresh tokens that came of it, of which only the newest is good.
+
+    Whoever shows an older one shows that the token is in two hands: the family ends (RFC 9700, section 4.14.2).
+    Only digests are kept.
+    """
+
+    REUSE_GRACE = timedelta(seconds=10)  # two tabs of one browser that refresh at once are no thief
+
+    user = models.ForeignKey(User, models.CASCADE, related_name="token_families")
+    current = models.CharField(max_length=64)
+    previous = models.CharField(max_length=64, default="", blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+    rotated_at = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField(db_index=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"login {self.pk}"
+
+    @classmethod
+    def rotate(cls, family_id: int, shown: str, successor: str) -> bool:
+        """Put `successor` in the place of `shown`; true for the one caller that did. Reuse ends the family."""
+        now = timezone.now()
+        family = cls.objects.filter(pk=family_id, ended_at=None)
+        if family.filter(current=digest(shown), expires_at__gt=now).update(
+            current=digest(successor), previous=digest(shown), rotated_at=now
+        ):
+            return True
+        family.exclude(previous=digest(shown), rotated_at__gt=now - cls.REUSE_GRACE).update(ended_at=now)
+        return False
+
+    @classmethod
+    def end(cls, family_id: int) -> bool:
+        """Log the family out; false when it had ended already."""
+        return cls.objects.filter(pk=family_id, ended_at=None).update(ended_at=timezone.now()) == 1
+
+
+class OutgoingEmailQuerySet(models.QuerySet["OutgoingEmail"]):
+    def due(self, at: datetime | None = None) -> "OutgoingEmailQuerySet":
+        """Mails that wait for a try, those whose sender died half-way among them."""
+        return self.filter(sent_at=None, failed_at=None, next_try_at__lte=at or timezone.now())
+
+
+class OutgoingEmail(models.Model):
+    """A message on its way. The row is the queue: what is not yet sent is here, whoever has died meanwhile."""
+
+    to = models.TextField(_("to"))
+    subject = models.CharField(_("subject"), max_length=255)
+    message = models.JSONField(help_text="What `users.mail` makes the message of; emptied once it is sent.")
+    created_at = models.DateTimeField(_("created at"), db_default=Now(), db_index=True)
+    next_try_at = models.DateTimeField(_("next try at"), default=timezone.now)
+    tries = models.PositiveSmallIntegerField(_("tries"), default=0)
+    last_error = models.CharField(_("last error"), max_length=200, blank=True)
+    sent_at = models.DateTimeField(_("sent at"), null=True, blank=True)
+    failed_at = models.DateTimeField(_("given up at"), null=True, blank=True)
+
+    objects = OutgoingEmailQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("outgoing e-mail")
+        verbose_name_plural = _("outgoing e-mails")
+        indexes = [
+            models.Index(
+                fields=["next_try_at"], condition=models.Q(sent_at=None, failed_at=None), name="users_outgoingemail_due"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.subject
+
+    def claim(self, until: datetime) -> bool:
+        """Take this mail for one try until the moment `until`; true for the one caller that did."""
+        mine = OutgoingEmail.objects.filter(pk=self.pk, sent_at=None, failed_at=None, next_try_at=self.next_try_at)
+        return mine.update(next_try_at=until, tries=models.F("tries") + 1) == 1
+
+
+class Usage(models.Model):
+    """How often something limited was done by one subject in one span of time."""
+
+    key = models.CharField(max_length=64, unique=True)
+    count = models.PositiveIntegerField(default=0)
+    ends_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.count} until {self.ends_at}"

@@ -1,0 +1,182 @@
+"""Every write that locks or spans rows."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.contrib.sessions.models import Session
+from django.db import IntegrityError, transaction
+from django.db.models import Q, QuerySet
+from django.utils import timezone, translation
+from social_django.models import Association, Nonce, UserSocialAuth
+
+from users import mail
+from users.errors import EmailTaken, InvalidLink, InvalidToken, UsernameTaken
+from users.models import OutgoingEmail, TokenFamily, Usage, User, made_up_username
+from users.signals import account_closed
+from users.tokens import ACTIVATION, EMAIL_CHANGE, PASSWORD_RESET
+
+
+def prepare_account(*, email: str, password: str, username: str | None = None) -> User:
+    """An account that is not stored yet. The password is hashed here, which is slow: before any lock is taken."""
+    user = User(email=email, username=username or made_up_username(), language=translation.get_language() or "en")
+    user.set_password(password)
+    return user
+
+
+@transaction.atomic
+def open_account(user: User) -> User:
+    """Store a prepared account and queue the mail that proves its address. Raises EmailTaken, UsernameTaken."""
+    _save_unique(user)
+    if not user.email_verified:
+        mail.ActivationEmail(user).queue()
+    return user
+
+
+@transaction.atomic
+def change_account(user: User, **changes: object) -> None:
+    """Set what a person may set about themselves, and nothing else. Raises UsernameTaken, InvalidToken."""
+    for name, value in changes.items():
+        setattr(user, name, value)
+    with _unique(user):
+        still_open = User.objects.filter(pk=user.pk, closed_at=None)
+        if changes and not still_open.update(**changes):
+            raise InvalidToken
+
+
+def _save_unique(user: User, update_fields: list[str] | None = None) -> None:
+    with _unique(user):
+        user.save(update_fields=update_fields)
+
+
+@contextmanager
+def _unique(user: User) -> Iterator[None]:
+    """Say in our words what the database refuses about `user`. Raises EmailTaken, UsernameTaken.
+
+    The first line of its complaint names one constraint, or its column; whoever was in the way may be gone by the time
+    one looks. Where both are taken, each database names another: the address goes first.
+    """
+    try:
+        with transaction.atomic():
+            yield
+    except IntegrityError as error:
+        said = str(error).partition("\n")[0]
+        if "email" in said or User.objects.exclude(pk=user.pk).filter(email=user.email).exists():
+            raise EmailTaken from None
+        if "username" in said:
+            raise UsernameTaken from None
+        raise
+
+
+@transaction.atomic
+def verify_email(user: User, token: str) -> None:
+    """Take `token` as proof that the account's address is read by its owner. Raises InvalidLink."""
+    user = _locked(user)
+    if ACTIVATION.read(user, token) is None:
+        raise InvalidLink
+    user.email_verified_at = timezone.now()
+    user.save(update_fields=["email_verified_at"])
+
+
+def set_password(user: User, password: str) -> None:
+    """Give the account a new password. Every token and login of it ends. Raises InvalidToken."""
+    user.set_password(password)  # hashed before the lock
+    with transaction.atomic():
+        _store_password(lock_account(user), user)
+
+
+def reset_password(user: User, token: str, password: str) -> None:
+    """The same for someone who has the mailed link. Raises InvalidLink, also for the second of two at once."""
+    user.set_password(password)
+    with transaction.atomic():
+        stored = _locked(user)
+        if PASSWORD_RESET.read(stored, token) is None:
+            raise InvalidLink
+        stored.email_verified_at = stored.email_verified_at or timezone.now()  # the link came by that mailbox
+        _store_password(stored, user)
+
+
+def _store_password(stored: User, changed: User) -> None:
+    stored.password = changed.password
+    stored.token_version += 1
+    stored.save(update_fields=["password", "token_version", "email_verified_at"])
+    TokenFamily.objects.filter(user=stored).delete()
+    mail.PasswordChangedEmail(stored).queue()
+
+
+@transaction.atomic
+def ask_for_email_change(user: User, new_email: str) -> None:
+    """Mail a link to the new address and a notice to the old one. Nothing changes until the link is used.
+
+    Where the new address has an account already it gets no link; that is not told to who asks.
+    """
+    if not User.objects.filter(email=new_email).exists():
+        mail.EmailChangeEmail(user, new_email).queue(to=new_email)
+    mail.EmailChangeNotice(user).queue()
+
+
+@transaction.atomic
+def change_email(user: User, token: str) -> None:
+    """Move the account to the address that `token` proves. Raises InvalidLink, EmailTaken."""
+    user = _locked(user)
+    new_email = EMAIL_CHANGE.read(user, token)
+    if new_email is None:
+        raise InvalidLink
+    user.email, user.email_verified_at = new_email, timezone.now()
+    _save_unique(user, update_fields=["email", "email_verified_at"])
+
+
+@transaction.atomic
+def close_account(user: User) -> None:
+    """Anonymise the account: address, names and tokens go; the row stays, and what others have through it.
+
+    Raises InvalidToken for the second of two.
+    """
+    user = lock_account(user)
+    account_closed.send(User, user=user)
+    OutgoingEmail.objects.filter(to=user.email).delete()
+    TokenFamily.objects.filter(user=user).delete()
+    UserSocialAuth.objects.filter(user=user).delete()
+    user.email = user.email_verified_at = None
+    user.username = made_up_username().replace("user-", "closed-")
+    user.set_unusable_password()
+    user.is_active = user.is_staff = user.is_superuser = user.discoverable_by_email = False
+    user.token_version += 1
+    user.closed_at = timezone.now()
+    user.save()
+    user.groups.clear()
+    user.user_permissions.clear()
+    about_them = {"content_type": ContentType.objects.get_for_model(User), "object_id": str(user.pk)}
+    LogEntry.objects.filter(**about_them).update(object_repr=str(user))  # the admin's log had their name
+
+
+def delete_what_is_over() -> dict[str, int]:
+    """Delete what nobody can use any more, and tell how many rows of what. Logins stay for a day after their end."""
+    now = timezone.now()
+    yesterday = now - timedelta(days=1)
+    over: dict[str, QuerySet[Any]] = {
+        "counts": Usage.objects.filter(ends_at__lte=now),
+        "logins": TokenFamily.objects.filter(Q(expires_at__lt=yesterday) | Q(ended_at__lt=yesterday)),
+        "sessions": Session.objects.filter(expire_date__lt=now),
+        "states": Nonce.objects.filter(timestamp__lt=yesterday.timestamp()),  # of who left for a provider for good
+        "nonces": Association.objects.filter(issued__lt=yesterday.timestamp()),
+    }
+    return {name: rows.delete()[0] for name, rows in over.items()}
+
+
+def lock_account(user: User) -> User:
+    """The account as it is stored, unchanged by others until the end of the transaction.
+
+    Raises InvalidToken where it was closed since the request came: what asks for the lock came with a token.
+    """
+    stored = _locked(user)
+    if stored.closed_at:
+        raise InvalidToken
+    return stored
+
+
+def _locked(user: User) -> User:
+    return User.objects.select_for_update(no_key=True).get(pk=user.pk)

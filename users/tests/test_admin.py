@@ -1,0 +1,291 @@
+"""The admin of accounts and mail: what staff see, what they may change, and what nobody changes there."""
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.core import mail
+from django.core.management import call_command
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from users import services
+from users.models import OutgoingEmail, User
+from users.tests.factories import PASSWORD, make_user
+
+pytestmark = pytest.mark.django_db
+
+USERS, MAILS = "/admin/users/user/", "/admin/users/outgoingemail/"
+NEW_PASSWORD = "staple under the moon"
+
+
+@pytest.fixture
+def boss(client) -> Client:
+    """A browser in which a superuser is signed in."""
+    client.force_login(make_user(username="boss", email="boss@example.org", is_staff=True, is_superuser=True))
+    return client
+
+
+def staff_with(*rights: str) -> tuple[Client, User]:
+    """A browser in which somebody of the staff is signed in, and who that is."""
+    user, client = make_user(is_staff=True), Client()
+    user.user_permissions.set(Permission.objects.filter(codename__in=rights))
+    client.force_login(user)
+    return client, user
+
+
+def make_mail(to: str = "bob@example.com", subject: str = "Hello") -> OutgoingEmail:
+    mail.send_mail(subject, "The secret link is /account/x", None, [to])
+    return OutgoingEmail.objects.latest("id")
+
+
+def page(browser: Client, path: str, **query: str) -> str:
+    response = browser.get(path, query)
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def form_of(user: User, **changes: object) -> dict[str, object]:
+    """What a browser sends for the form of an account."""
+    form = {"username": user.username, "language": user.language, "is_active": "on", "discoverable_by_email": "on"}
+    return {name: value for name, value in (form | changes).items() if value is not None}
+
+
+def test_every_page_opens_for_a_superuser(boss):
+    user, row = make_user(), make_mail()
+    closed = make_user()
+    services.close_account(closed)
+    paths = ["/admin/", USERS, f"{USERS}add/", MAILS, f"{MAILS}{row.pk}/change/", "/admin/auth/group/"]
+    for pk in (user.pk, closed.pk):
+        paths += [f"{USERS}{pk}/{name}/" for name in ("change", "password", "history")]
+    for path in paths:
+        assert page(boss, path)
+
+
+@pytest.mark.parametrize(
+    ("path", "make", "query"),
+    [
+        (USERS, make_user, {}),
+        (USERS, make_user, {"q": "user", "state": "active"}),
+        (MAILS, make_mail, {}),
+        (MAILS, make_mail, {"q": "bob", "sent_at__isempty": "1"}),
+    ],
+)
+def test_a_list_takes_as_many_queries_for_one_row_as_for_fifty(boss, path, make, query):
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as seen:
+            page(boss, path, **query)
+        return len(seen)
+
+    make()
+    queries()  # what is cached for good is cached now
+    few = queries()
+    for _row in range(50):
+        make()
+    assert queries() == few
+
+
+def test_accounts_are_found_by_name_address_and_state(boss):
+    blocked = make_user(username="Grace", email="grace@example.com", is_active=False)
+    verified = make_user(username="ada", email="ada@example.com", email_verified_at=timezone.now())
+    closed = make_user(username="gone")
+    services.close_account(closed)
+    User.objects.filter(pk=closed.pk).update(username="closed-x")
+    everyone = {"boss", "Grace", "ada", "closed-x"}
+    for query, found in [
+        ({}, everyone),
+        ({"q": "GRACE"}, {"Grace"}),
+        ({"q": "ADA@Example.com"}, {"ada"}),
+        ({"q": "example.com"}, {"Grace", "ada"}),
+        ({"q": "nobody"}, set()),
+        ({"state": "active"}, {"boss", "ada"}),
+        ({"state": "blocked"}, {"Grace"}),
+        ({"state": "closed"}, {"closed-x"}),
+        ({"state": "nonsense"}, everyone),
+        ({"is_staff__exact": "1"}, {"boss"}),
+        ({"email_verified_at__isempty": "0"}, {"ada"}),
+    ]:
+        rows = boss.get(USERS, query).context["cl"].queryset
+        assert {user.username for user in rows} == found, query
+    assert {blocked.pk, verified.pk} < {user.pk for user in boss.get(USERS).context["cl"].queryset}
+
+
+def test_mail_is_found_by_reader_subject_and_state(boss):
+    make_mail("bob@example.com", "Hello")
+    make_mail("eve@example.com", "Goodbye")
+    OutgoingEmail.objects.filter(subject="Hello").update(sent_at=timezone.now())
+    for query, found in [
+        ({"q": "eve@example"}, {"Goodbye"}),
+        ({"q": "hello"}, {"Hello"}),
+        ({"sent_at__isempty": "1"}, {"Goodbye"}),
+        ({"failed_at__isempty": "0"}, set()),
+    ]:
+        assert {row.subject for row in boss.get(MAILS, query).context["cl"].queryset} == found, query
+
+
+def test_the_text_of_a_mail_stays_out_of_sight(boss):
+    """S3, Z7: it may hold a link that lets someone in, and a search would give it away letter by letter."""
+    row = make_mail()
+    for path in (MAILS, f"{MAILS}{row.pk}/change/"):
+        assert "secret link" not in page(boss, path)
+    for lookup in ("message__icontains", "message__body__startswith", "message"):
+        assert boss.get(MAILS, {lookup: "x"}).status_code == 400
+    for lookup in ("password__startswith", "token_families__current__startswith"):
+        assert boss.get(USERS, {lookup: "x"}).status_code == 400
+
+
+def test_the_hash_of_a_password_stays_out_of_sight(boss):
+    user = make_user()
+    viewer, _user = staff_with("view_user")
+    for browser in (boss, viewer):
+        assert user.password.split("$")[-1] not in page(browser, f"{USERS}{user.pk}/change/")
+
+
+def test_mail_is_looked_at_and_never_touched(boss):
+    row = make_mail()
+    for path in (f"{MAILS}add/", f"{MAILS}{row.pk}/change/", f"{MAILS}{row.pk}/delete/"):
+        assert boss.post(path, {"to": "eve@x.io", "post": "yes"}).status_code == 403
+    boss.post(MAILS, {"action": "delete_selected", "_selected_action": [row.pk], "post": "yes"})
+    assert OutgoingEmail.objects.get().to == "bob@example.com"
+
+
+def test_accounts_are_never_deleted(boss):
+    user = make_user()
+    assert boss.post(f"{USERS}{user.pk}/delete/", {"post": "yes"}).status_code == 403
+    boss.post(USERS, {"action": "delete_selected", "_selected_action": [user.pk], "post": "yes"})
+    assert User.objects.filter(pk=user.pk).exists()
+
+
+def test_what_a_service_writes_is_not_edited(boss):
+    """B14, U15"""
+    user = make_user(email="bob@example.com")
+    written = {
+        "email": "eve@x.io",
+        "email_verified_at_0": "2030-01-01",
+        "email_verified_at_1": "10:00",
+        "password": "x",
+    }
+    response = boss.post(f"{USERS}{user.pk}/change/", form_of(user, username="Bob", **written, token_version="7"))
+    assert response.status_code == 302
+    before, after = user, User.objects.get(pk=user.pk)
+    assert (after.username, after.email, after.email_verified_at) == ("Bob", "bob@example.com", None)
+    assert (after.password, after.token_version) == (before.password, 0)
+
+
+def test_who_is_blocked_is_out_with_their_next_request(boss, as_user):
+    """Z6, U8"""
+    user = make_user()
+    client = as_user(user)
+    assert boss.post(f"{USERS}{user.pk}/change/", form_of(user, is_active=None)).status_code == 302
+    assert client.get("/auth/users/me/").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("password", "taken"),
+    [("password1", False), ("ada@example.com", False), ("1f9.Kq7", False), ("x9" * 65, False), (NEW_PASSWORD, True)],
+)
+def test_a_person_can_be_added_with_a_good_password(boss, api, password, taken):
+    """U2, Z8"""
+    form = {"email": "ADA@example.com", "username": "ada", "usable_password": "true"}
+    form |= {"password1": password, "password2": password, "is_staff": "on", "is_superuser": "on"}
+    assert boss.post(f"{USERS}add/", form).status_code == (302 if taken else 200)
+    assert list(User.objects.filter(email="ada@example.com").values_list("is_staff", "is_superuser")) == (
+        [(False, False)] if taken else []
+    )
+    login = api.post("/auth/jwt/create/", {"email": "ada@example.com", "password": password})
+    assert (login.status_code == 200) is taken
+
+
+@pytest.mark.parametrize(
+    "form",
+    [{"email": "BOB@example.com"}, {"email": "bob@localhost"}, {"email": ""}, {"username": "BOB"}, {"username": "-"}],
+)
+def test_a_person_is_added_once_and_with_a_good_name(boss, form):
+    """B10, C1"""
+    make_user(email="bob@example.com", username="Bob")
+    passwords = {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD, "usable_password": "true"}
+    assert boss.post(f"{USERS}add/", {"email": "a@x.io", "username": "ada"} | form | passwords).status_code == 200
+    assert User.objects.count() == 2
+
+
+@pytest.mark.parametrize(("password", "taken"), [("password1", False), ("x9" * 65, False), (NEW_PASSWORD, True)])
+def test_a_password_set_by_staff_keeps_the_rules_and_ends_every_login(boss, as_user, password, taken):
+    """U2, U9"""
+    user = make_user()
+    client = as_user(user)
+    form = {"usable_password": "true", "password1": password, "password2": password}
+    assert boss.post(f"{USERS}{user.pk}/password/", form).status_code == (302 if taken else 200)
+    assert client.get("/auth/users/me/").status_code == (401 if taken else 200)
+    user.refresh_from_db()
+    assert user.check_password(password) is taken
+
+
+def test_staff_raise_nobodys_rights_their_own_least_of_all():
+    """Z8"""
+    browser, staff = staff_with("view_user", "add_user", "change_user")
+    user = make_user()
+    right = Permission.objects.get(codename="delete_user").pk
+    more = {"is_staff": "on", "is_superuser": "on", "user_permissions": [right]}
+    assert browser.post(f"{USERS}{staff.pk}/change/", form_of(staff, **more)).status_code == 403
+    assert browser.post(f"{USERS}{user.pk}/change/", form_of(user, username="Renamed", **more)).status_code == 302
+    passwords = {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD, "usable_password": "true"}
+    new = {"email": "new@example.com", "username": "new"} | passwords | more
+    assert browser.post(f"{USERS}add/", new).status_code == 302
+    assert User.objects.get(pk=user.pk).username == "Renamed"
+    for other in User.objects.exclude(pk=staff.pk):
+        assert not any([other.is_staff, other.is_superuser, other.user_permissions.exists()])
+    staff.refresh_from_db()
+    assert not staff.is_superuser
+    assert staff.user_permissions.count() == 3
+
+
+@pytest.mark.parametrize(
+    "rights", [{"is_staff": True}, {"is_superuser": True}, {"is_staff": True, "is_superuser": True}]
+)
+def test_staff_get_nowhere_near_the_password_of_who_has_more_rights(rights):
+    """Z8"""
+    browser, staff = staff_with("view_user", "change_user")
+    for target in (make_user(**rights), staff):
+        form = {"usable_password": "true", "password1": NEW_PASSWORD, "password2": NEW_PASSWORD}
+        assert browser.post(f"{USERS}{target.pk}/password/", form).status_code == 403
+        assert browser.post(f"{USERS}{target.pk}/change/", form_of(target, is_active=None)).status_code == 403
+        target.refresh_from_db()
+        assert target.check_password(PASSWORD)
+        assert target.is_active
+
+
+@pytest.mark.parametrize("path", [USERS, f"{USERS}add/", MAILS, "/admin/auth/group/"])
+def test_without_a_right_staff_see_nothing(path):
+    """Z5"""
+    browser, _staff = staff_with()
+    assert browser.get(path).status_code == 403
+
+
+def test_rights_that_are_taken_away_are_gone_with_the_next_request():
+    """Z6"""
+    browser, staff = staff_with("view_user")
+    assert browser.get(USERS).status_code == 200
+    staff.user_permissions.clear()
+    assert browser.get(USERS).status_code == 403
+    User.objects.filter(pk=staff.pk).update(is_staff=False)
+    assert browser.get(USERS).status_code == 302
+
+
+@pytest.mark.parametrize(
+    ("fields", "let_in"), [({"is_staff": True}, True), ({}, False), ({"is_staff": True, "is_active": False}, False)]
+)
+@pytest.mark.parametrize("name", ["ADA@example.com", "ada"])
+def test_staff_sign_in_by_address_or_username_and_others_do_not(client, fields, let_in, name):
+    """U4, U5"""
+    make_user(email="ada@example.com", username="Ada", **fields)
+    client.post("/admin/login/", {"username": name, "password": PASSWORD})
+    assert ("_auth_user_id" in client.session) is let_in
+
+
+def test_a_superuser_is_made_by_one_command_without_a_question(client, monkeypatch):
+    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", NEW_PASSWORD)
+    call_command("createsuperuser", "--noinput", "--email", "Root@Example.com", verbosity=0)
+    root = User.objects.get(email="root@example.com")
+    assert (root.is_staff, root.is_superuser, root.is_active) == (True, True, True)
+    client.post("/admin/login/", {"username": "root@example.com", "password": NEW_PASSWORD})
+    assert page(client, USERS)

@@ -1,0 +1,401 @@
+"""Signing in through a provider."""
+
+import time
+from collections.abc import Iterator
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from social_core.backends.open_id_connect import OpenIdConnectAuth
+from social_django.models import Association, Nonce, UserSocialAuth
+
+from users.models import User
+from users.providers import VK, GitHub, Google, Oidc, Yandex
+from users.services import close_account, delete_what_is_over
+from users.tests.factories import make_user
+from users.tests.providers import BACK, FORGER, Provider, Rogue, honest_provider, rogue_provider
+
+pytestmark = pytest.mark.django_db
+
+OIDC = "/auth/o/oidc/"
+
+
+@pytest.fixture(scope="module")
+def honest() -> Iterator[Provider]:
+    with honest_provider() as provider:
+        yield provider
+
+
+@pytest.fixture
+def provider(honest, settings) -> Provider:
+    settings.SOCIAL_AUTH_OIDC_OIDC_ENDPOINT = honest.url
+    forget_discovery()
+    return honest
+
+
+@pytest.fixture
+def rogue(settings) -> Iterator[Rogue]:
+    with rogue_provider() as provider:
+        settings.SOCIAL_AUTH_OIDC_OIDC_ENDPOINT = provider.url
+        forget_discovery()
+        yield provider
+
+
+def forget_discovery() -> None:
+    """social-core remembers for a day where a provider's parts are."""
+    OpenIdConnectAuth.get_openid_configuration.invalidate()
+    OpenIdConnectAuth.get_jwks_keys_for_uri.invalidate()
+
+
+def leave(client, **extra) -> str:
+    response = client.get(OIDC, {"redirect_uri": BACK} | extra)
+    assert response.status_code == 200, response.content
+    return response.json()["authorization_url"]
+
+
+def query_of(url: str) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+
+
+def come_back(client, provider, sub: str, **kwargs):
+    return client.post(OIDC, provider.sign_in(leave(client), sub), **kwargs)
+
+
+# --- the way there ---
+
+
+def test_the_way_there_has_a_state_and_a_challenge(api, provider):
+    """O1, O2"""
+    first, second = query_of(leave(api)), query_of(leave(api))
+    assert first["redirect_uri"] == BACK
+    assert first["code_challenge_method"] == "S256"
+    for name in ("state", "nonce", "code_challenge"):
+        assert len(first[name]) >= 32
+        assert first[name] != second[name]
+
+
+@pytest.mark.parametrize("backend", [Google, GitHub, Oidc, VK, Yandex])
+def test_every_provider_gets_a_challenge(backend):
+    """O2: the generic one goes without it unless told."""
+    assert backend.DEFAULT_USE_PKCE is True
+    assert backend.PKCE_DEFAULT_CODE_CHALLENGE_METHOD == "S256"
+    assert OpenIdConnectAuth.DEFAULT_USE_PKCE is False
+
+
+@pytest.mark.parametrize(
+    "redirect_uri",
+    [
+        "",
+        f"{BACK}/",
+        f"{BACK}/more",
+        f"{BACK}?x=1",
+        BACK.replace("https", "http"),
+        BACK.replace(".com", ".com:443"),
+        BACK.replace("app", "APP"),
+        BACK.replace("//", "//app.example.com@"),
+        BACK.replace("/back", "/%62ack"),
+        BACK.replace("/back", "/x/../back"),
+        BACK.replace(".com", ".com.evil.io"),
+        "//app.example.com/back",
+        "/\\app.example.com/back",
+        "javascript:alert(1)",
+        None,
+    ],
+)
+def test_an_address_to_return_to_is_taken_to_the_letter(api, redirect_uri):
+    """O3, O10"""
+    response = api.get(OIDC, {} if redirect_uri is None else {"redirect_uri": redirect_uri})
+    assert response.status_code == 400
+    assert [error["field"] for error in response.json()["errors"]] == ["redirect_uri"]
+
+
+@pytest.mark.parametrize("provider", ["nobody", "google", "a%2Fb", "oidc%00", "x" * 300])
+def test_an_unknown_or_disabled_provider_is_not_found_by_any_method(api, provider):
+    """O7, L14"""
+    for call in (api.get, api.post, api.put, api.delete):
+        assert call(f"/auth/o/{provider}/").status_code in (404, 405)
+    assert api.get(f"/auth/o/{provider}/").status_code == 404
+    assert api.post(f"/auth/o/{provider}/", {"code": "c", "state": "s"}).status_code == 404
+    assert api.get("/auth/o/a/b/").status_code == 404
+
+
+def test_the_providers_that_are_on_are_listed(api):
+    assert api.get("/auth/o/").json() == {
+        "providers": [{"name": "github", "title": "GitHub"}, {"name": "oidc", "title": "OpenID Connect"}]
+    }
+
+
+def test_the_list_has_the_companys_own_name(api, settings):
+    settings.OIDC_NAME = "Example Corp"
+    assert {"name": "oidc", "title": "Example Corp"} in api.get("/auth/o/").json()["providers"]
+
+
+# --- the way back ---
+
+
+@pytest.mark.parametrize("kind", ["json", "multipart"])
+def test_who_comes_for_the_first_time_gets_an_account_and_tokens(api, provider, kind, mailbox):
+    provider.knows("ada", email="Ada@Example.com", email_verified=True)
+    response = come_back(api, provider, "ada", format=kind)
+    assert response.status_code == 201, response.content
+    body = response.json()
+    assert body.keys() == {"access", "refresh", "user"}
+    user = User.objects.get()
+    assert (user.email, user.email_verified, user.has_usable_password()) == ("ada@example.com", True, False)
+    assert mailbox() == []
+    api.credentials(HTTP_AUTHORIZATION=f"Bearer {body['access']}")
+    assert api.get("/auth/users/me/").json() == body["user"]
+
+
+def test_who_comes_again_gets_the_same_account_whatever_their_address_is_now(api, provider):
+    """O4: the key is the provider and its `sub`."""
+    provider.knows("ada", email="ada@example.com", email_verified=True)
+    first = come_back(api, provider, "ada").json()["user"]
+    provider.knows("ada", email="other@example.com", email_verified=True)
+    assert come_back(api, provider, "ada").json()["user"] == first
+    assert User.objects.count() == 1
+
+
+def test_an_unproved_address_stays_unproved_and_gets_a_mail(api, provider, mailbox):
+    provider.knows("ada", email="ada@example.com", email_verified=False)
+    assert come_back(api, provider, "ada").json()["user"]["email_verified"] is False
+    assert [mail.to for mail in mailbox()] == [["ada@example.com"]]
+
+
+@pytest.mark.parametrize("verified", [True, False, None, "true"])
+def test_an_address_that_has_an_account_opens_nothing(api, provider, verified):
+    """O4, L16: whether the provider vouches for it or not."""
+    make_user(email="ada@example.com")
+    provider.knows("eve", email="ADA@example.com", email_verified=verified)
+    response = come_back(api, provider, "eve")
+    assert (response.status_code, response.json()["code"]) == (409, "account_exists")
+    assert not UserSocialAuth.objects.exists()
+
+
+def test_without_an_address_there_is_no_account(api, provider):
+    """O4"""
+    provider.knows("ada")
+    response = come_back(api, provider, "ada")
+    assert (response.status_code, response.json()["code"]) == (400, "no_email_from_provider")
+    assert not User.objects.exists()
+
+
+def test_a_blocked_and_a_closed_account_stay_out(api, provider):
+    """O5, L15, U14"""
+    provider.knows("ada", email="ada@example.com", email_verified=True)
+    come_back(api, provider, "ada")
+    User.objects.update(is_active=False)
+    response = come_back(api, provider, "ada")
+    assert (response.status_code, response.json()["code"]) == (401, "no_active_account")
+
+
+def test_a_closed_account_forgets_its_providers(api, provider):
+    provider.knows("ada", email="ada@example.com", email_verified=True)
+    come_back(api, provider, "ada")
+    close_account(User.objects.get())
+    assert not UserSocialAuth.objects.exists()
+    assert come_back(api, provider, "ada").status_code == 201
+    assert User.objects.count() == 2
+
+
+def test_nothing_of_the_provider_is_kept_but_who_it_is(api, provider):
+    """O9"""
+    provider.knows("ada", email="ada@example.com", email_verified=True, name="Ada Lovelace")
+    come_back(api, provider, "ada")
+    link = UserSocialAuth.objects.get()
+    assert (link.provider, link.uid, link.extra_data) == ("oidc", "ada", {})
+
+
+@pytest.mark.parametrize("email", [5, True, ["a@example.com"], {"a": "b"}, "a@localhost", "a@b.io\r\nBcc: c@d.io"])
+def test_an_address_that_is_none_makes_no_account(api, rogue, email):
+    """O6"""
+    query = query_of(leave(api))
+    rogue.nonce, rogue.userinfo = query["nonce"], {"email": email}
+    response = api.post(OIDC, {"code": "c", "state": query["state"]})
+    assert (response.status_code, response.json()["code"]) == (400, "no_email_from_provider")
+    assert not User.objects.exists()
+
+
+def test_what_is_left_of_who_never_came_back_is_deleted_in_time(api, provider):
+    leave(api)
+    assert delete_what_is_over()["states"] == 0
+    Nonce.objects.update(timestamp=time.time() - 2 * 86_400)
+    Association.objects.update(issued=time.time() - 2 * 86_400)
+    done = delete_what_is_over()
+    assert (done["states"], done["nonces"]) == (1, 1)
+
+
+# --- state ---
+
+
+def test_a_state_is_good_once(api, provider):
+    """O1, O2, L17"""
+    provider.knows("ada", email="ada@example.com", email_verified=True)
+    returned = provider.sign_in(leave(api), "ada")
+    assert api.post(OIDC, returned).status_code == 201
+    response = api.post(OIDC, returned)
+    assert (response.status_code, response.json()["code"]) == (400, "sign_in_failed")
+
+
+def test_a_state_is_good_in_its_own_session_only(api, as_user, provider):
+    """O1: nobody is signed in to an account that another started to sign in to."""
+    provider.knows("eve", email="eve@example.com", email_verified=True)
+    returned = provider.sign_in(leave(api), "eve")
+    victim = as_user(make_user())
+    response = victim.post(OIDC, returned)
+    assert (response.status_code, response.json()["code"]) == (400, "sign_in_failed")
+    assert not UserSocialAuth.objects.exists()
+
+
+@pytest.mark.parametrize("state", ["", "x", "x" * 128, "x" * 129, 5, None, [], "a\x00b"])
+def test_a_state_that_was_never_given_is_refused(api, provider, state):
+    """O1"""
+    leave(api)
+    assert api.post(OIDC, {"code": "c", "state": state}).status_code == 400
+
+
+def test_a_state_ends(api, provider, settings):
+    """O1"""
+    provider.knows("ada", email="ada@example.com", email_verified=True)
+    returned = provider.sign_in(leave(api), "ada")
+    settings.SOCIAL_AUTH_STATE_LIFETIME = 1
+    time.sleep(2.1)
+    assert api.post(OIDC, returned).status_code == 400
+
+
+def test_a_state_is_good_for_its_own_provider_only(api, provider):
+    """O8"""
+    provider.knows("ada", email="ada@example.com", email_verified=True)
+    returned = provider.sign_in(leave(api), "ada")
+    assert api.post("/auth/o/github/", returned).status_code == 400
+    assert not User.objects.exists()
+
+
+def test_two_tabs_do_not_get_into_each_others_way(api, provider):
+    provider.knows("ada", email="ada@example.com", email_verified=True)
+    one, two = leave(api), leave(api)
+    assert api.post(OIDC, provider.sign_in(one, "ada")).status_code == 201
+    assert api.post(OIDC, provider.sign_in(two, "ada")).status_code == 201
+
+
+# --- adding a provider to an account ---
+
+
+def test_who_is_signed_in_adds_a_provider_and_is_told(as_user, api, provider, mailbox):
+    """O4, U18"""
+    provider.knows("ada", email="elsewhere@example.com", email_verified=True)
+    user = make_user(email="ada@example.com")
+    assert come_back(as_user(user), provider, "ada").json()["user"]["id"] == user.pk
+    assert [mail.to for mail in mailbox()] == [["ada@example.com"]]
+    assert come_back(api, provider, "ada").json()["user"]["id"] == user.pk
+    assert User.objects.get().email == "ada@example.com"
+    assert len(mailbox()) == 1
+
+
+def test_an_identity_belongs_to_one_account(as_user, api, provider):
+    provider.knows("ada", email="ada@example.com", email_verified=True)
+    come_back(api, provider, "ada")
+    response = come_back(as_user(make_user()), provider, "ada")
+    assert (response.status_code, response.json()["code"]) == (409, "identity_in_use")
+
+
+def test_who_left_signed_in_comes_back_signed_in(as_user, api, provider):
+    """A state that somebody got while signed in adds nothing to nobody's account."""
+    client = as_user(make_user())
+    provider.knows("ada", email="ada@example.com", email_verified=True)
+    returned = provider.sign_in(leave(client), "ada")
+    client.credentials()
+    assert client.post(OIDC, returned).status_code == 400
+
+
+# --- providers that fail or lie ---
+
+
+def say(status: int, kind: str, body: bytes):
+    return lambda: (status, kind, body)
+
+
+@pytest.mark.parametrize(
+    ("path", "answer", "status"),
+    [
+        ("/token", say(500, "text/html", b"<h1>Sorry</h1>"), 503),
+        ("/token", say(503, "text/plain", b""), 503),
+        ("/token", say(400, "application/json", b'{"error": "invalid_grant"}'), 400),
+        ("/token", say(200, "text/html", b"<h1>Hello</h1>"), 400),
+        ("/token", say(200, "application/json", b"[]"), 400),
+        ("/token", say(200, "application/json", b"{}"), 400),
+        ("/token", say(200, "application/json", b" " * 10_000_000), 400),
+        ("/userinfo", say(500, "text/plain", b""), 503),
+        ("/userinfo", say(200, "text/html", b"<h1>Hello</h1>"), 400),
+        ("/jwks", say(200, "application/json", b"[]"), 400),
+        ("/jwks", say(500, "application/json", b""), 503),
+    ],
+)
+def test_a_provider_that_fails_is_no_fault_of_ours(api, rogue, path, answer, status):
+    """O6"""
+    query = query_of(leave(api))
+    rogue.nonce = query["nonce"]
+    rogue.answers[path] = answer
+    response = api.post(OIDC, {"code": "c", "state": query["state"]})
+    assert response.status_code == status, response.content
+    assert ("Retry-After" in response) is (status == 503)
+    assert not User.objects.exists()
+
+
+def test_a_provider_that_is_silent_is_given_up(api, rogue, settings):
+    """O6"""
+    state = query_of(leave(api))["state"]
+    settings.SOCIAL_AUTH_REQUESTS_TIMEOUT = 0.2
+    rogue.answers["/token"] = lambda: time.sleep(1) or (200, "application/json", b"{}")
+    assert api.post(OIDC, {"code": "c", "state": state}).status_code == 503
+
+
+def test_a_provider_that_is_away_is_away(api, settings):
+    """O6"""
+    settings.SOCIAL_AUTH_OIDC_OIDC_ENDPOINT = "http://127.0.0.1:9"
+    forget_discovery()
+    response = api.get(OIDC, {"redirect_uri": BACK})
+    assert (response.status_code, response.json()["code"]) == (503, "provider_unavailable")
+    assert int(response["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"claims": {"nonce": "another"}},
+        {"claims": {"nonce": None}},
+        {"claims": {"aud": "another"}},
+        {"claims": {"iss": "https://evil.example.com"}},
+        {"claims": {"exp": 1}},
+        {"claims": {"exp": None}},
+        {"claims": {"sub": None}},
+        {"key": FORGER},
+        {"algorithm": "none"},
+        {"userinfo": {"sub": "somebody else"}},
+    ],
+)
+def test_a_lie_of_a_provider_lets_nobody_in(api, rogue, lie):
+    """O6"""
+    query = query_of(leave(api))
+    rogue.nonce = query["nonce"]
+    for name, value in lie.items():
+        setattr(rogue, name, value)
+    response = api.post(OIDC, {"code": "c", "state": query["state"]})
+    assert (response.status_code, response.json()["code"]) == (400, "sign_in_failed")
+    assert not User.objects.exists()
+
+
+def test_an_honest_word_of_the_same_provider_lets_one_in(api, rogue):
+    query = query_of(leave(api))
+    rogue.nonce = query["nonce"]
+    assert api.post(OIDC, {"code": "c", "state": query["state"]}).status_code == 201
+
+
+def test_github_vouches_for_a_verified_address_only():
+    """O4"""
+    emails = [{"email": "a@x.io", "verified": True}, {"email": "b@x.io", "verified": False}]
+    assert GitHub().vouches_for_email({"email": "a@x.io", "emails": emails})
+    assert not GitHub().vouches_for_email({"email": "b@x.io", "emails": emails})
+    assert not GitHub().vouches_for_email({"email": "c@x.io", "emails": emails})
+    assert not GitHub().vouches_for_email({"email": "a@x.io"})
+    assert not VK().vouches_for_email({"email": "a@x.io"})
+    assert not Yandex().vouches_for_email({"email": "a@x.io"})

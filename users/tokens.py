@@ -1,0 +1,151 @@
+"""Tokens: the access and refresh tokens of the API, and those in the links of e-mails."""
+
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.core import signing
+from django.utils.crypto import salted_hmac
+from rest_framework.request import Request
+from rest_framework_simplejwt import authentication, tokens
+from rest_framework_simplejwt.exceptions import TokenError
+from rest_framework_simplejwt.utils import datetime_to_epoch
+
+from users.errors import InvalidToken
+from users.models import TokenFamily, User, digest
+
+MAX_ID = 2**63 - 1
+T = TypeVar("T", bound=tokens.Token)
+
+
+class _Checked(tokens.Token):
+    """A token whose claims may hold anything at all under a good signature, and are refused as any bad token is."""
+
+    def __init__(self, token: Any = None, verify: bool = True) -> None:
+        try:
+            super().__init__(token, verify)
+        except (ArithmeticError, AttributeError, OSError, TypeError, ValueError) as error:
+            raise TokenError("Token is invalid") from error
+
+
+class AccessToken(_Checked, tokens.AccessToken):
+    """Opens the API for 15 minutes, or until the account is blocked, closed or given a new password."""
+
+    @property
+    def user(self) -> User:
+        """The account the token speaks for now. Raises InvalidToken where it speaks for none any more."""
+        user = User.objects.filter(pk=_whole(self, "sub"), is_active=True).first()
+        if user is None or user.token_version != _whole(self, "ver"):
+            raise InvalidToken
+        return user
+
+
+class RefreshToken(_Checked, tokens.RefreshToken):
+    """Buys one new pair. Good for 14 days, and its family for 90."""
+
+    access_token_class = AccessToken
+    no_copy_claims = (*tokens.RefreshToken.no_copy_claims, "fam", "end")
+
+    @classmethod
+    def for_user(cls, user: User) -> "RefreshToken":
+        """Log `user` in: the first token of a new family."""
+        token = cls()
+        end = token.current_time + settings.REFRESH_FAMILY_LIFETIME
+        family = TokenFamily.objects.create(user=user, current=digest(token["jti"]), expires_at=end)
+        token.payload |= {
+            "sub": str(user.pk),
+            "ver": user.token_version,
+            "fam": family.pk,
+            "end": datetime_to_epoch(end),
+        }
+        return token
+
+    def rotate(self) -> "RefreshToken":
+        """Trade this token for its successor. Raises InvalidToken for all but the first that tries."""
+        successor = RefreshToken()
+        successor.payload |= {claim: self.get(claim) for claim in ("sub", "ver", "fam", "end")}
+        successor["exp"] = min(successor["exp"], _whole(self, "end"))
+        alive = User.objects.filter(pk=_whole(self, "sub"), is_active=True, token_version=_whole(self, "ver"))
+        if not alive.exists() or not TokenFamily.rotate(_whole(self, "fam"), str(self["jti"]), str(successor["jti"])):
+            raise InvalidToken
+        return successor
+
+    def end_family(self) -> None:
+        """Log out. Raises InvalidToken where the login had ended before."""
+        if not TokenFamily.end(_whole(self, "fam")):
+            raise InvalidToken
+
+    @property
+    def pair(self) -> dict[str, str]:
+        return {"access": str(self.access_token), "refresh": str(self)}
+
+
+def _whole(token: tokens.Token, claim: str) -> int:
+    """A claim that is a whole number of a database's size. Raises InvalidToken for anything else."""
+    value = token.get(claim)
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_ID:
+        raise InvalidToken
+    return value
+
+
+class SignedInRequest(Request):
+    """A request that got past `IsAuthenticated`."""
+
+    user: User
+
+
+class BearerAuthentication(authentication.JWTAuthentication):
+    """`Authorization: Bearer <access token>`, at the cost of one look at the account."""
+
+    def get_raw_token(self, header: bytes) -> bytes | None:
+        scheme, _space, token = header.strip().partition(b" ")
+        return token.strip() if scheme.lower() == b"bearer" else None
+
+    def authenticate(self, request: Request) -> tuple[User, tokens.Token] | None:
+        header = self.get_header(request)
+        raw = self.get_raw_token(header) if header is not None else None
+        if raw is None:
+            return None
+        token = read_token(AccessToken, raw)
+        return token.user, token
+
+
+def read_token(kind: type[T], raw: Any) -> T:
+    """Read a token of one kind. Raises InvalidToken."""
+    try:
+        return kind(raw)
+    except TokenError:
+        raise InvalidToken from None
+
+
+class LinkToken:
+    """A token for the link in an e-mail: good for one purpose, one account in its present state, and a while.
+
+    A new password, a new address, or what the link itself brings about makes an account's state another one.
+    """
+
+    def __init__(self, purpose: str, lifetime: timedelta) -> None:
+        self.salt = f"users.link.{purpose}"
+        self.lifetime = lifetime
+
+    def make(self, user: User, payload: str = "") -> str:
+        return signing.dumps([user.pk, self._state(user), payload], salt=self.salt)
+
+    def read(self, user: User, token: str) -> str | None:
+        """The payload of a good token of `user`; None for any other."""
+        try:
+            owner, state, payload = signing.loads(token, salt=self.salt, max_age=self.lifetime)
+        except (signing.BadSignature, ValueError):
+            return None
+        return payload if owner == user.pk and state == self._state(user) else None
+
+    def _state(self, user: User) -> str:
+        state = f"{user.email} {user.email_verified} {user.password} {user.token_version} {user.is_active}"
+        return salted_hmac(self.salt, state, algorithm="sha256").hexdigest()[:32]
+
+
+ACTIVATION = LinkToken("activation", settings.ACTIVATION_LIFETIME)
+PASSWORD_RESET = LinkToken("password-reset", settings.PASSWORD_RESET_LIFETIME)
+EMAIL_CHANGE = LinkToken("email-change", settings.EMAIL_CHANGE_LIFETIME)
