@@ -1,20 +1,23 @@
 """`python -m config.serve`: the server for production, with the settings of this service."""
 
 import os
+import signal
+from typing import Any
 
 import django
+from granian import Granian
+from granian.constants import Interfaces
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 ADDRESSES = {"/": "what this is", "/redoc/": "the API, to read", "/swagger/": "the API, to try", "/admin/": "for staff"}
+GRACE = 30  # seconds that requests in progress have to end once the server is told to stop
 
 
 def main() -> None:
     """Serve until a signal says stop; the addresses are printed once the port is taken."""
     django.setup()
     from django.conf import settings
-    from granian import Granian
-    from granian.constants import Interfaces
 
     server = Granian(
         "config.wsgi:application",
@@ -24,6 +27,7 @@ def main() -> None:
         workers=settings.WEB_WORKERS,
         blocking_threads=settings.WEB_THREADS,
         respawn_failed_workers=True,
+        workers_kill_timeout=GRACE,
         log_access=False,
         websockets=False,
     )
@@ -34,7 +38,20 @@ def main() -> None:
         for path, what in ADDRESSES.items():
             print(f"  {settings.PUBLIC_URL + path:<{width}}  {what}", flush=True)
 
-    server.serve()
+    def load_application() -> Any:
+        """What a worker serves. From the fork until here it has its parent's handlers, which only take a note.
+
+        Without this, a worker told to stop while it loads would serve on, and its parent wait for it.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        if server.interrupt_signal:
+            raise SystemExit
+        from config.wsgi import application
+
+        return application
+
+    server.serve(target_loader=load_application, wrap_loader=False)
 
 
 if __name__ == "__main__":
