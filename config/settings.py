@@ -53,7 +53,7 @@ ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", [])
 SECRET_KEY = env.str("SECRET_KEY", "")
 JWT_SIGNING_KEY = env.str("JWT_SIGNING_KEY", "")
 DATABASE_URL = env.str("DATABASE_URL", "")
-_sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "db.sqlite3"}
+_sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(BASE_DIR / "db.sqlite3")}
 _database: Any = env.dj_db_url("DATABASE_URL") if DATABASE_URL else _sqlite
 REDIS_URL = env.str("REDIS_URL", "")
 LANGUAGE_CODE = env.str("LANGUAGE_CODE", "en", validate=must.OneOf(["en", "ru"]))
