@@ -76,8 +76,11 @@ def begin(request: Request, provider: str, redirect_uri: str, **kept: Any) -> st
 
     `kept` waits in the session beside the state. Raises UnknownProvider, ProviderUnavailable.
     """
-    with problems_of_providers():
-        url: str = backend_of(provider, Strategy(request), redirect_uri).auth_url()
+    try:
+        with problems_of_providers():
+            url: str = backend_of(provider, Strategy(request), redirect_uri).auth_url()
+    except SignInFailed:  # nobody has come back yet, so what is wrong is what the provider says of itself
+        raise ProviderUnavailable from None
     [state] = parse_qs(urlsplit(url).query)["state"]
     user = request.user.pk if request.user.is_authenticated else None
     request.session[_key(state)] = {"provider": provider, "redirect_uri": redirect_uri, "user": user, **kept}

@@ -349,6 +349,25 @@ def test_a_provider_that_is_silent_is_given_up(api, rogue, settings):
     assert api.post(OIDC, {"code": "c", "state": state}).status_code == 503
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        say(500, "text/html", b"<h1>Sorry</h1>"),
+        say(200, "text/html", b"<h1>Hello</h1>"),
+        say(200, "application/json", b"[]"),
+        say(200, "application/json", b"{}"),
+        say(404, "application/json", b"{}"),
+        lambda: time.sleep(1) or (200, "application/json", b"{}"),
+    ],
+)
+def test_nobody_leaves_for_a_provider_that_does_not_say_where_it_is(api, rogue, settings, answer):
+    """O6"""
+    settings.SOCIAL_AUTH_REQUESTS_TIMEOUT = 0.2
+    rogue.answers["/.well-known/openid-configuration"] = answer
+    response = api.get(OIDC, {"redirect_uri": BACK})
+    assert (response.status_code, response.json()["code"]) == (503, "provider_unavailable")
+
+
 def test_a_provider_that_is_away_is_away(api, settings):
     """O6"""
     settings.SOCIAL_AUTH_OIDC_OIDC_ENDPOINT = "http://127.0.0.1:9"
