@@ -27,6 +27,15 @@ def test_a_code_survives_the_way_through_a_provider(api):
     assert Referral.objects.get().code == code
 
 
+def test_the_code_stays_on_the_server(api):
+    """O11: neither the provider nor the browser is given it to carry."""
+    code = make_code()
+    response = api.get(GITHUB, {"redirect_uri": BACK, "referral_code": code.code})
+    told = f"{response.json()}{response.headers}{response.cookies}"
+    assert code.code not in told
+    assert code.code in str(dict(api.session))
+
+
 def test_a_code_is_checked_before_anyone_leaves(api):
     expired = make_expired_code()
     for typed in ["UNKNOWN", expired.code]:

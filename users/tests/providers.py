@@ -1,11 +1,14 @@
-"""Providers to sign in with: an honest one in a process of its own, and one that does what it is told."""
+"""Providers to sign in with: an honest one and a strict one, each a process, and one that does what it is told."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,44 +17,133 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import jwt
+import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from django.conf import settings
 from jwt.algorithms import RSAAlgorithm
+from playwright.sync_api import Page
 
-from config.tests.live import free_port
+from config.tests.live import ROOT, free_port
 
 BACK = "https://app.example.com/back"
 
 
 @dataclass
-class Provider:
-    """An OpenID Connect provider, with a person at its login page."""
+class Provider(ABC):
+    """An OpenID Connect provider in a process of its own, with a person at its login page.
+
+    To a browser it is another site than 127.0.0.1, where the service and its clients are.
+    """
 
     url: str
+
+    def sign_in(self, authorization_url: str, sub: str) -> dict[str, str]:
+        """Let `sub` agree; return what the provider puts into the address that it sends them back to."""
+        return query_of(self.address_after(authorization_url, sub))
+
+    @abstractmethod
+    def address_after(self, authorization_url: str, sub: str) -> str:
+        """Let `sub` agree; return the whole address."""
+
+    @abstractmethod
+    def fill_in(self, page: Page, sub: str) -> None:
+        """Let `sub` agree, in a browser that shows the login page."""
+
+    @abstractmethod
+    def turn_away(self, page: Page) -> None:
+        """Refuse, in a browser that shows the login page."""
+
+
+class HonestProvider(Provider):
+    """Who signs in as a `sub` that it was told nothing about has that for an address."""
 
     def knows(self, sub: str, **claims: Any) -> None:
         httpx.put(f"{self.url}/users/{sub}", json=claims).raise_for_status()
 
-    def sign_in(self, authorization_url: str, sub: str) -> dict[str, str]:
-        """Let `sub` agree; return what the provider puts into the address that it sends them back to."""
-        location = httpx.post(authorization_url, data={"sub": sub}).headers["location"]
-        assert location.startswith(BACK)
-        return {name: values[0] for name, values in parse_qs(urlsplit(location).query).items()}
+    def address_after(self, authorization_url: str, sub: str) -> str:
+        return httpx.post(authorization_url, data={"sub": sub}).headers["location"]
+
+    def fill_in(self, page: Page, sub: str) -> None:
+        page.get_by_placeholder("sub").fill(sub)
+        page.get_by_role("button", name="Authorize").click()
+
+    def turn_away(self, page: Page) -> None:
+        page.get_by_role("button", name="Deny").click()
+
+
+class StrictProvider(Provider):
+    """Everybody's `sub` is their address. What it asks of a client is in `.ci/strict_provider.mjs`."""
+
+    def address_after(self, authorization_url: str, sub: str) -> str:
+        with httpx.Client() as browser:
+            page = self._follow(browser, browser.get(authorization_url))
+            for form in ({"prompt": "login", "login": sub, "password": "any"}, {"prompt": "consent"}):
+                page = self._follow(browser, browser.post(page.url, data=form))
+            return page.headers["location"]
+
+    def _follow(self, browser: httpx.Client, page: httpx.Response) -> httpx.Response:
+        """Go where it sends the browser, as long as that is on the provider."""
+        while page.next_request and str(page.next_request.url).startswith(f"{self.url}/"):
+            page = browser.send(page.next_request)
+        return page
+
+    def fill_in(self, page: Page, sub: str) -> None:
+        page.get_by_placeholder("Enter any login").fill(sub)
+        page.get_by_placeholder("and password").fill("any")
+        page.get_by_role("button", name="Sign-in").click()
+        page.get_by_role("button", name="Continue").click()
+
+    def turn_away(self, page: Page) -> None:
+        page.get_by_role("link", name="Cancel").click()
+
+
+def query_of(url: str) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
 
 
 @contextmanager
-def honest_provider() -> Iterator[Provider]:
+def honest_provider(redirect_uri: str = BACK) -> Iterator[HonestProvider]:
+    """It takes any `redirect_uri`, any client and any secret, and does not look at a challenge."""
     port = free_port()
     command = [sys.executable, "-W", "ignore", "-m", "oidc_provider_mock", "--host", "127.0.0.1", "--port", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    provider = Provider(f"http://127.0.0.1:{port}")
+    provider = HonestProvider(f"http://localhost:{port}")
+    with _running(command, provider, os.environ):
+        yield provider
+
+
+@contextmanager
+def strict_provider(redirect_uri: str = BACK) -> Iterator[StrictProvider]:
+    """It knows one client, that of `config.tests.settings`, with one `redirect_uri`."""
+    if shutil.which("npm") is None:
+        pytest.skip("the strict provider needs Node and npm")
+    subprocess.run([ROOT / ".ci" / "install_node_tools"], check=True, capture_output=True)
+    port = free_port()
+    provider = StrictProvider(f"http://localhost:{port}")
+    variables = {
+        "PORT": str(port),
+        "OIDC_ISSUER": provider.url,
+        "OIDC_CLIENT_ID": settings.SOCIAL_AUTH_OIDC_KEY,
+        "OIDC_CLIENT_SECRET": settings.SOCIAL_AUTH_OIDC_SECRET,
+        "REDIRECT_URI": redirect_uri,
+    }
+    with _running(["node", ROOT / ".ci" / "strict_provider.mjs"], provider, os.environ | variables):
+        yield provider
+
+
+@contextmanager
+def _running(command: list[Any], provider: Provider, environment: Mapping[str, str]) -> Iterator[None]:
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        for _attempt in range(200):
+        for _attempt in range(400):
             try:
                 httpx.get(f"{provider.url}/.well-known/openid-configuration").raise_for_status()
                 break
             except httpx.TransportError:
+                assert process.poll() is None, f"{command} stopped"
                 time.sleep(0.05)
-        yield provider
+        else:
+            raise RuntimeError(f"{command} does not answer")
+        yield
     finally:
         process.terminate()
         process.wait(timeout=10)

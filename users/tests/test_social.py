@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Iterator
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import quote
 
+import httpx
 import pytest
 from social_core.backends.open_id_connect import OpenIdConnectAuth
 from social_django.models import Association, Nonce, UserSocialAuth
@@ -12,7 +13,17 @@ from users.models import User
 from users.providers import VK, GitHub, Google, Oidc, Yandex
 from users.services import close_account, delete_what_is_over
 from users.tests.factories import make_user
-from users.tests.providers import BACK, FORGER, Provider, Rogue, honest_provider, rogue_provider
+from users.tests.providers import (
+    BACK,
+    FORGER,
+    HonestProvider,
+    Rogue,
+    StrictProvider,
+    honest_provider,
+    query_of,
+    rogue_provider,
+    strict_provider,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -20,16 +31,29 @@ OIDC = "/auth/o/oidc/"
 
 
 @pytest.fixture(scope="module")
-def honest() -> Iterator[Provider]:
+def honest() -> Iterator[HonestProvider]:
     with honest_provider() as provider:
         yield provider
 
 
 @pytest.fixture
-def provider(honest, settings) -> Provider:
+def provider(honest, settings) -> HonestProvider:
     settings.SOCIAL_AUTH_OIDC_OIDC_ENDPOINT = honest.url
     forget_discovery()
     return honest
+
+
+@pytest.fixture(scope="module")
+def strict_one() -> Iterator[StrictProvider]:
+    with strict_provider() as provider:
+        yield provider
+
+
+@pytest.fixture
+def strict(strict_one, settings) -> StrictProvider:
+    settings.SOCIAL_AUTH_OIDC_OIDC_ENDPOINT = strict_one.url
+    forget_discovery()
+    return strict_one
 
 
 @pytest.fixture
@@ -50,10 +74,6 @@ def leave(client, **extra) -> str:
     response = client.get(OIDC, {"redirect_uri": BACK} | extra)
     assert response.status_code == 200, response.content
     return response.json()["authorization_url"]
-
-
-def query_of(url: str) -> dict[str, str]:
-    return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
 
 
 def come_back(client, provider, sub: str, **kwargs):
@@ -91,10 +111,26 @@ def test_every_provider_gets_a_challenge(backend):
         BACK.replace("https", "http"),
         BACK.replace(".com", ".com:443"),
         BACK.replace("app", "APP"),
+        BACK.replace("/back", "/Back"),
+        BACK.replace("https", "HTTPS"),
         BACK.replace("//", "//app.example.com@"),
+        BACK.replace("//", "//ada:secret@"),
         BACK.replace("/back", "/%62ack"),
+        BACK.replace("/back", "%2Fback"),
+        quote(BACK, safe=""),
         BACK.replace("/back", "/x/../back"),
+        BACK.replace("/back", "//back"),
+        BACK.replace("/back", ""),
         BACK.replace(".com", ".com.evil.io"),
+        BACK.replace(".com", ".com."),
+        BACK.replace("app.", "evil-app."),
+        BACK.replace("//", "/\\"),
+        f"{BACK}?",
+        f"{BACK}#",
+        f"{BACK};x=1",
+        f"{BACK}%00",
+        f"{BACK},https://evil.io/",
+        f"https://evil.io/?{BACK}",
         "//app.example.com/back",
         "/\\app.example.com/back",
         "javascript:alert(1)",
@@ -108,14 +144,42 @@ def test_an_address_to_return_to_is_taken_to_the_letter(api, redirect_uri):
     assert [error["field"] for error in response.json()["errors"]] == ["redirect_uri"]
 
 
-@pytest.mark.parametrize("provider", ["nobody", "google", "a%2Fb", "oidc%00", "x" * 300])
-def test_an_unknown_or_disabled_provider_is_not_found_by_any_method(api, provider):
+@pytest.mark.parametrize("asked", [[BACK, "https://evil.io/"], ["https://evil.io/", f"{BACK}/"]])
+def test_of_two_addresses_to_return_to_none_slips_through(api, asked):
+    """O3"""
+    assert api.get(OIDC, {"redirect_uri": asked}).status_code == 400
+
+
+def test_the_address_to_return_to_is_the_one_they_left_with(api, provider):
+    """O3: the body cannot change it, or the provider would refuse to take the code."""
+    returned = provider.sign_in(leave(api), "ada@example.com")
+    assert api.post(OIDC, returned | {"redirect_uri": "https://evil.io/"}).status_code == 201
+
+
+@pytest.mark.parametrize("elsewhere", ["https://evil.io/", "//evil.io", "/\\evil.io", "javascript:alert(1)", "/admin/"])
+def test_nobody_is_sent_on_to_anywhere(api, provider, elsewhere):
+    """O10: `next` is a word that social-auth knows and this API does not."""
+    url = leave(api, next=elsewhere)
+    assert "evil" not in url
+    assert "next" not in query_of(url)
+    assert elsewhere not in api.session.values()
+    returned = provider.sign_in(url, "ada@example.com")
+    response = api.post(f"{OIDC}?next={quote(elsewhere)}", returned | {"next": elsewhere})
+    assert response.status_code == 201
+    assert "Location" not in response
+    assert elsewhere not in response.text
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "FOO"])
+@pytest.mark.parametrize(
+    "provider", ["nobody", "google", "OIDC", "oidc_", "a/b", "oidc/b", "a%2Fb", "oidc%00", "x" * 300]
+)
+def test_an_unknown_or_disabled_provider_is_not_found_by_any_method(api, provider, method):
     """O7, L14"""
-    for call in (api.get, api.post, api.put, api.delete):
-        assert call(f"/auth/o/{provider}/").status_code in (404, 405)
-    assert api.get(f"/auth/o/{provider}/").status_code == 404
-    assert api.post(f"/auth/o/{provider}/", {"code": "c", "state": "s"}).status_code == 404
-    assert api.get("/auth/o/a/b/").status_code == 404
+    assert api.generic(method, f"/auth/o/{provider}/").status_code == 404
+    assert api.generic(method, f"/auth/o/{provider}/?redirect_uri={BACK}").status_code == 404
+    body = '{"code": "c", "state": "s"}'
+    assert api.generic(method, f"/auth/o/{provider}/", body, content_type="application/json").status_code == 404
 
 
 def test_the_providers_that_are_on_are_listed(api):
@@ -236,6 +300,30 @@ def test_a_state_is_good_once(api, provider):
     assert (response.status_code, response.json()["code"]) == (400, "sign_in_failed")
 
 
+def test_a_state_is_spent_by_an_attempt_that_failed(api, provider):
+    """O1: there is one try, not one after the other until a code fits."""
+    returned = provider.sign_in(leave(api), "ada@example.com")
+    assert api.post(OIDC, returned | {"code": "another"}).status_code == 400
+    assert api.post(OIDC, returned).status_code == 400
+    assert not User.objects.exists()
+
+
+def test_a_code_is_good_once(api, provider):
+    """O2: with a state that is good, too."""
+    returned = provider.sign_in(leave(api), "ada@example.com")
+    assert api.post(OIDC, returned).status_code == 201
+    response = api.post(OIDC, {"code": returned["code"], "state": query_of(leave(api))["state"]})
+    assert (response.status_code, response.json()["code"]) == (400, "sign_in_failed")
+
+
+def test_a_code_is_good_with_its_own_state_only(api, provider):
+    """O1, O2: a code that somebody else was given is worth nothing in a session of one's own."""
+    stolen = provider.sign_in(leave(api), "ada@example.com")
+    response = api.post(OIDC, {"code": stolen["code"], "state": query_of(leave(api))["state"]})
+    assert (response.status_code, response.json()["code"]) == (400, "sign_in_failed")
+    assert not User.objects.exists()
+
+
 def test_a_state_is_good_in_its_own_session_only(api, as_user, provider):
     """O1: nobody is signed in to an account that another started to sign in to."""
     provider.knows("eve", email="eve@example.com", email_verified=True)
@@ -253,6 +341,17 @@ def test_a_state_that_was_never_given_is_refused(api, provider, state):
     assert api.post(OIDC, {"code": "c", "state": state}).status_code == 400
 
 
+@pytest.mark.parametrize("missing", ["state", "code"])
+def test_without_a_state_or_a_code_nobody_comes_back(api, provider, missing):
+    """O1"""
+    returned = provider.sign_in(leave(api), "ada@example.com")
+    del returned[missing]
+    response = api.post(OIDC, returned)
+    assert response.status_code == 400
+    assert [error["field"] for error in response.json()["errors"]] == [missing]
+    assert not User.objects.exists()
+
+
 def test_a_state_ends(api, provider, settings):
     """O1"""
     provider.knows("ada", email="ada@example.com", email_verified=True)
@@ -262,12 +361,23 @@ def test_a_state_ends(api, provider, settings):
     assert api.post(OIDC, returned).status_code == 400
 
 
-def test_a_state_is_good_for_its_own_provider_only(api, provider):
-    """O8"""
-    provider.knows("ada", email="ada@example.com", email_verified=True)
-    returned = provider.sign_in(leave(api), "ada")
+def test_a_state_is_good_for_its_own_provider_only(api, provider, github_answers):
+    """O8: what came back to one provider's address is handed to that provider, so a mix-up ends here."""
+    returned = provider.sign_in(leave(api), "ada@example.com")
     assert api.post("/auth/o/github/", returned).status_code == 400
+    github = api.get("/auth/o/github/", {"redirect_uri": BACK}).json()["authorization_url"]
+    returned = provider.sign_in(leave(api), "ada@example.com") | {"state": query_of(github)["state"]}
+    assert api.post(OIDC, returned).status_code == 400
     assert not User.objects.exists()
+
+
+def test_an_identity_is_a_provider_and_its_sub(api, provider, github_answers):
+    """O4: person 7 of one provider is not person 7 of another."""
+    github = api.get("/auth/o/github/", {"redirect_uri": BACK}).json()["authorization_url"]
+    one = api.post("/auth/o/github/", {"code": "any", "state": query_of(github)["state"]}).json()["user"]
+    provider.knows("7", email="seven@example.com", email_verified=True)
+    assert come_back(api, provider, "7").json()["user"]["id"] != one["id"]
+    assert set(UserSocialAuth.objects.values_list("provider", "uid")) == {("github", "7"), ("oidc", "7")}
 
 
 def test_two_tabs_do_not_get_into_each_others_way(api, provider):
@@ -275,6 +385,72 @@ def test_two_tabs_do_not_get_into_each_others_way(api, provider):
     one, two = leave(api), leave(api)
     assert api.post(OIDC, provider.sign_in(one, "ada")).status_code == 201
     assert api.post(OIDC, provider.sign_in(two, "ada")).status_code == 201
+
+
+# --- a provider that goes by the book ---
+
+
+def session_with(client, **changes) -> None:
+    """Change what the server remembers of the one who left."""
+    session = client.session
+    for key, value in session.items():
+        if isinstance(value, dict):
+            session[key] = {name: changes.get(name, old) for name, old in value.items()}
+    session.save()
+
+
+@pytest.mark.slow
+def test_a_strict_provider_lets_one_in(api, strict):
+    """O2"""
+    body = come_back(api, strict, "ada@example.com").json()
+    assert (body["user"]["email"], body["user"]["email_verified"]) == ("ada@example.com", True)
+
+
+@pytest.mark.slow
+def test_a_strict_provider_takes_the_verifier_of_its_challenge_only(api, strict):
+    """O2"""
+    returned = strict.sign_in(leave(api), "ada@example.com")
+    session_with(api, code_verifier="v" * 43)
+    response = api.post(OIDC, returned)
+    assert (response.status_code, response.json()["code"]) == (400, "sign_in_failed")
+    assert not User.objects.exists()
+
+
+@pytest.mark.slow
+def test_a_strict_provider_takes_a_code_once(api, strict):
+    """O2"""
+    returned = strict.sign_in(leave(api), "ada@example.com")
+    assert api.post(OIDC, returned).status_code == 201
+    assert api.post(OIDC, {"code": returned["code"], "state": query_of(leave(api))["state"]}).status_code == 400
+
+
+@pytest.mark.slow
+def test_a_strict_provider_wants_the_address_that_they_left_with(api, strict):
+    """O3"""
+    returned = strict.sign_in(leave(api), "ada@example.com")
+    session_with(api, redirect_uri=f"{BACK}/")
+    assert api.post(OIDC, returned).status_code == 400
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"code_challenge": None, "code_challenge_method": None}, "invalid_request"),
+        ({"code_challenge_method": "plain"}, "invalid_request"),
+        ({"code_challenge_method": None}, "invalid_request"),
+        ({"redirect_uri": f"{BACK}/more"}, None),
+        ({"client_id": "another"}, None),
+    ],
+)
+def test_the_strict_provider_is_strict(api, strict, change, error):
+    """Or the tests above would show nothing."""
+    query = {name: value for name, value in (query_of(leave(api)) | change).items() if value}
+    answer = httpx.get(f"{strict.url}/auth", params=query)
+    if error:
+        assert query_of(answer.headers["location"])["error"] == error
+    else:
+        assert (answer.status_code, "location" in answer.headers) == (400, False)
 
 
 # --- adding a provider to an account ---
