@@ -4,14 +4,13 @@ import dataclasses
 import email
 import email.policy
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.message import EmailMessage
 from itertools import count
 
 import pytest
-from playwright.sync_api import APIRequestContext, Browser, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import APIRequestContext, Browser, Page, Playwright, expect
 
 from config.tests.live import Service
 
@@ -21,16 +20,6 @@ PASSWORD = "correct horse battery"
 NEW_PASSWORD = "staple under the moon"
 CYRILLIC = re.compile("[а-яё]", re.IGNORECASE)
 numbers = count(1)
-SWITCHES = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-]
 PHONE = {"viewport": {"width": 360, "height": 740}}
 LOOKS = {
     "English, light": {"locale": "en"},
@@ -67,22 +56,6 @@ PALE_TEXTS = """
     .map((element) => `${element.textContent.trim()}: ${contrast(element)}`);
 })()
 """
-
-
-@pytest.fixture(scope="module")
-def playwright() -> Iterator[Playwright]:
-    with sync_playwright() as playwright:
-        yield playwright
-
-
-@pytest.fixture(scope="module")
-def browser(playwright: Playwright) -> Iterator[Browser]:
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.fail("These tests look at the pages in Chromium, which is not installed: apt-get install chromium")
-    browser = playwright.chromium.launch(executable_path=path, args=SWITCHES)
-    yield browser
-    browser.close()
 
 
 @pytest.fixture(scope="module")
