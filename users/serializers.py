@@ -72,7 +72,7 @@ class SignUpSerializer(serializers.Serializer[User]):
     """What an account is made of."""
 
     email = AddressField()
-    password = PasswordField(help_text="8 to 128 characters, not a common password, not your name.")
+    password = PasswordField(help_text="8 to 128 characters, not a common password, without your name or address.")
     username = HandleField(required=False)
 
     def validate_email(self, email: str) -> str:
