@@ -277,6 +277,7 @@ LOGIN_URL = "admin:login"
 ACTIVATION_LIFETIME = timedelta(hours=24)
 PASSWORD_RESET_LIFETIME = timedelta(hours=1)
 EMAIL_CHANGE_LIFETIME = timedelta(hours=24)
+EMAIL_UNDO_LIFETIME = timedelta(days=7)
 
 DJOSER: dict[str, Any] = {
     "TOKEN_MODEL": None,

@@ -207,6 +207,14 @@ class SetEmailConfirmSerializer(LinkSerializer):
         services.change_email(self.user, self.validated_data["token"])
 
 
+@extend_schema_serializer(examples=[OpenApiExample("A link", value=LINK_EXAMPLE, request_only=True)])
+class KeepEmailSerializer(LinkSerializer):
+    """The link that undoes a change of address."""
+
+    def save(self, **kwargs: Any) -> None:
+        services.keep_email(self.user, self.validated_data["token"])
+
+
 @extend_schema_serializer(
     examples=[
         OpenApiExample("A link", value=LINK_EXAMPLE | {"new_password": "staple under the moon"}, request_only=True)

@@ -38,6 +38,7 @@ from users.serializers import (
     AccountChangeSerializer,
     AddressSerializer,
     AuthorizationUrlSerializer,
+    KeepEmailSerializer,
     PairSerializer,
     ProviderReturnSerializer,
     ProvidersSerializer,
@@ -165,7 +166,8 @@ class AccountViewSet(UserViewSet):
         """Change my address
 
         Mails a link to the new address; the change takes effect when the link is used. Until then the old address
-        stays, and it gets a notice. Takes the password.
+        stays. It gets a notice with a link that undoes the change, for 7 days, whether or not it took effect. Takes
+        the password.
         """
         serializer = SetEmailSerializer(data=request.data, context=self.get_serializer_context())
         serializer.is_valid(raise_exception=True)
@@ -182,6 +184,17 @@ class AccountViewSet(UserViewSet):
         Takes `uid` and `token` out of the link that was mailed to the new address, which becomes the account's.
         """
         return self._save(SetEmailConfirmSerializer(data=request.data))
+
+    @extend_schema(request=KeepEmailSerializer, responses={204: None})
+    @refuses(InvalidLink, EmailTaken)
+    def keep_email(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Keep my old address
+
+        Takes `uid` and `token` out of the link in the notice to the old address, which becomes, or stays, the
+        account's. Every token and every login of the account ends, and so does its password: a link to set a new one
+        is mailed to that address. The link works once, for 7 days.
+        """
+        return self._save(KeepEmailSerializer(data=request.data))
 
     def _addressee(self, request: Request) -> User | None:
         """The account that a mail is asked for by its address, counted whether there is one or not."""
