@@ -33,6 +33,8 @@ class _Checked(tokens.Token):
 class AccessToken(_Checked, tokens.AccessToken):
     """Opens the API for 15 minutes, or until the account is blocked, closed or given a new password."""
 
+    FRESH_FOR = timedelta(minutes=5)
+
     @property
     def user(self) -> User:
         """The account the token speaks for now. Raises InvalidToken where it speaks for none any more."""
@@ -40,6 +42,13 @@ class AccessToken(_Checked, tokens.AccessToken):
         if user is None or user.token_version != _whole(self, "ver"):
             raise InvalidToken
         return user
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the login that it came of was just now. The claim is that of OpenID Connect Core, section 2."""
+        login = self.get("auth_time")
+        age = datetime_to_epoch(self.current_time) - login if isinstance(login, int) else -1
+        return 0 <= age <= self.FRESH_FOR.total_seconds()
 
 
 class RefreshToken(_Checked, tokens.RefreshToken):
@@ -59,13 +68,14 @@ class RefreshToken(_Checked, tokens.RefreshToken):
             "ver": user.token_version,
             "fam": family.pk,
             "end": datetime_to_epoch(end),
+            "auth_time": datetime_to_epoch(token.current_time),
         }
         return token
 
     def rotate(self) -> "RefreshToken":
         """Trade this token for its successor. Raises InvalidToken for all but the first that tries."""
         successor = RefreshToken()
-        successor.payload |= {claim: self.get(claim) for claim in ("sub", "ver", "fam", "end")}
+        successor.payload |= {claim: self.get(claim) for claim in ("sub", "ver", "fam", "end", "auth_time")}
         successor["exp"] = min(successor["exp"], _whole(self, "end"))
         alive = User.objects.filter(pk=_whole(self, "sub"), is_active=True, token_version=_whole(self, "ver"))
         if not alive.exists() or not TokenFamily.rotate(_whole(self, "fam"), str(self["jti"]), str(successor["jti"])):
