@@ -269,6 +269,7 @@ AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
         "NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator",
         "OPTIONS": {"user_attributes": ["email", "username"]},
     },
+    {"NAME": "users.validators.NoNamesValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 LOGIN_URL = "admin:login"
@@ -276,6 +277,7 @@ LOGIN_URL = "admin:login"
 ACTIVATION_LIFETIME = timedelta(hours=24)
 PASSWORD_RESET_LIFETIME = timedelta(hours=1)
 EMAIL_CHANGE_LIFETIME = timedelta(hours=24)
+EMAIL_UNDO_LIFETIME = timedelta(days=7)
 
 DJOSER: dict[str, Any] = {
     "TOKEN_MODEL": None,

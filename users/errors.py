@@ -23,6 +23,13 @@ class InvalidLink(InvalidField):
     default_detail = _("This link is not valid, was used already, or has expired.")
 
 
+class FreshLoginRequired(InvalidField):
+    """Who has no password shows by a new login that it is still them."""
+
+    fields, default_code = ("current_password",), "fresh_login_required"
+    default_detail = _("Sign in anew through your provider, and try again within five minutes.")
+
+
 class InvalidToken(exceptions.AuthenticationFailed):
     """One answer for every token that is not accepted, whatever is wrong with it."""
 

@@ -18,7 +18,7 @@ from djoser.utils import encode_uid
 
 from users.models import OutgoingEmail, User
 from users.tasks import deliver_waiting_mail_soon
-from users.tokens import ACTIVATION, EMAIL_CHANGE, PASSWORD_RESET
+from users.tokens import ACTIVATION, EMAIL_CHANGE, EMAIL_UNDO, PASSWORD_RESET
 
 
 class QueueBackend(BaseEmailBackend):
@@ -95,9 +95,12 @@ class EmailChangeEmail(Email):
 
 
 class EmailChangeNotice(Email):
-    """To the old address: somebody who knows the password wants to leave it."""
+    """To the old address: somebody who got in wants to leave it. With the link that undoes it, done or not yet."""
 
     template_name = "email/email_change_notice.html"
+
+    def __init__(self, user: User) -> None:
+        super().__init__(user, url=link_to("keep-email", user, EMAIL_UNDO.make(user, user.email or "")))
 
 
 class NewLinkEmail(Email):

@@ -13,6 +13,7 @@ from rest_framework.exceptions import ValidationError
 
 from users.serializers import (
     ActivationSerializer,
+    KeepEmailSerializer,
     LinkSerializer,
     PasswordResetConfirmSerializer,
     SetEmailConfirmSerializer,
@@ -89,3 +90,9 @@ class EmailChangePage(LinkPage):
     serializer_class = SetEmailConfirmSerializer
     heading, button = _("Change your e-mail address"), _("This is my new address")
     done = _("Thank you. Your account has the new e-mail address now.")
+
+
+class KeepEmailPage(LinkPage):
+    serializer_class = KeepEmailSerializer
+    heading, button = _("Keep your old e-mail address"), _("Keep it and sign out every device")
+    done = _("Your account keeps its old e-mail address. We have sent a link there to set a new password.")

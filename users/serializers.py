@@ -12,12 +12,19 @@ from djoser.utils import decode_uid
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
-from rest_framework.fields import empty, get_error_detail
+from rest_framework.fields import SkipField, empty, get_error_detail
 
 from config.api.fields import FORBIDDEN, BooleanField, SecretField, StringField
 from users import services
 from users.emails import canonical_email
-from users.errors import EmailTaken, InvalidLink, InvalidRedirectUri, NoActiveAccount, UsernameTaken
+from users.errors import (
+    EmailTaken,
+    FreshLoginRequired,
+    InvalidLink,
+    InvalidRedirectUri,
+    NoActiveAccount,
+    UsernameTaken,
+)
 from users.models import USERNAME, User
 from users.tokens import AccessToken, RefreshToken, read_token
 from users.validators import MAX_PASSWORD_LENGTH
@@ -72,7 +79,7 @@ class SignUpSerializer(serializers.Serializer[User]):
     """What an account is made of."""
 
     email = AddressField()
-    password = PasswordField(help_text="8 to 128 characters, not a common password, not your name.")
+    password = PasswordField(help_text="8 to 128 characters, not a common password, without your name or address.")
     username = HandleField(required=False)
 
     def validate_email(self, email: str) -> str:
@@ -122,15 +129,36 @@ class AccountChangeSerializer(serializers.Serializer[User]):
         return attrs
 
 
+class CurrentPasswordField(PasswordField):
+    """Asked of who has a password. Who has none needs a fresh login instead, and whatever they send is ignored."""
+
+    def __init__(self) -> None:
+        help_text = (
+            "Required if you have a password. If you have none, sign in through your provider again: "
+            "this call is open for 5 minutes after it."
+        )
+        super().__init__(required=False, help_text=help_text)
+
+    def run_validation(self, data: Any = empty) -> str:
+        request = self.context["request"]
+        if not request.user.has_usable_password():
+            if not request.auth.is_fresh:
+                raise FreshLoginRequired.here()
+            raise SkipField
+        if data is empty:
+            self.fail("required")
+        return super().run_validation(data)
+
+
 class CurrentPasswordSerializer(DjoserCurrentPasswordSerializer):
-    current_password = PasswordField()
+    current_password = CurrentPasswordField()
 
 
 @extend_schema_serializer(
     examples=[OpenApiExample("Close", value={"current_password": "correct horse battery"}, request_only=True)]
 )
 class CloseAccountSerializer(CurrentPasswordSerializer):
-    """Closing an account takes its password."""
+    """Closing an account takes its password, or a fresh login where there is none."""
 
 
 @extend_schema_serializer(
@@ -205,6 +233,14 @@ class SetEmailConfirmSerializer(LinkSerializer):
 
     def save(self, **kwargs: Any) -> None:
         services.change_email(self.user, self.validated_data["token"])
+
+
+@extend_schema_serializer(examples=[OpenApiExample("A link", value=LINK_EXAMPLE, request_only=True)])
+class KeepEmailSerializer(LinkSerializer):
+    """The link that undoes a change of address."""
+
+    def save(self, **kwargs: Any) -> None:
+        services.keep_email(self.user, self.validated_data["token"])
 
 
 @extend_schema_serializer(

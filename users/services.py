@@ -17,7 +17,7 @@ from users import mail
 from users.errors import EmailTaken, InvalidLink, InvalidToken, UsernameTaken
 from users.models import OutgoingEmail, TokenFamily, Usage, User, made_up_username
 from users.signals import account_closed
-from users.tokens import ACTIVATION, EMAIL_CHANGE, PASSWORD_RESET
+from users.tokens import ACTIVATION, EMAIL_CHANGE, EMAIL_UNDO, PASSWORD_RESET
 
 
 def prepare_account(*, email: str, password: str, username: str | None = None) -> User:
@@ -109,7 +109,9 @@ def _store_password(stored: User, changed: User) -> None:
 
 @transaction.atomic
 def ask_for_email_change(user: User, new_email: str) -> None:
-    """Mail a link to the new address and a notice to the old one. Nothing changes until the link is used.
+    """Mail a link to the new address, and to the old one a notice with the link that undoes the change.
+
+    Nothing changes until the first link is used.
 
     Where the new address has an account already it gets no link; that is not told to who asks.
     """
@@ -127,6 +129,31 @@ def change_email(user: User, token: str) -> None:
         raise InvalidLink
     user.email, user.email_verified_at = new_email, timezone.now()
     _save_unique(user, update_fields=["email", "email_verified_at"])
+
+
+@transaction.atomic
+def keep_email(user: User, token: str) -> None:
+    """Undo the change of address of which the notice with `token` told, whether or not it was done.
+
+    Whoever asked for it got in. So every token and login ends, and what they knew or made to sign in with: the
+    password, and providers added since. A mail to the old address lets its reader set a new password.
+    Raises InvalidLink, and EmailTaken where another account has proved the old address meanwhile.
+    """
+    user = _locked(user)
+    undone = EMAIL_UNDO.use(user, token)
+    if undone is None:
+        raise InvalidLink
+    user.email, asked_at = undone
+    same_address = User.objects.filter(email=user.email, is_active=True).exclude(pk=user.pk)
+    for squatter in same_address.filter(email_verified_at=None).select_for_update(no_key=True):
+        close_account(squatter)  # a thief could sign up with the address, and never prove it
+    user.email_verified_at = timezone.now()
+    user.set_unusable_password()
+    user.token_version += 1
+    _save_unique(user, update_fields=["email", "email_verified_at", "password", "token_version"])
+    TokenFamily.objects.filter(user=user).delete()
+    UserSocialAuth.objects.filter(user=user, created__gte=asked_at).delete()
+    mail.PasswordResetEmail(user).queue()
 
 
 @transaction.atomic

@@ -1,10 +1,12 @@
 """Tokens: the access and refresh tokens of the API, and those in the links of e-mails."""
 
-from datetime import timedelta
+import secrets
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from django.conf import settings
 from django.core import signing
+from django.utils import timezone
 from django.utils.crypto import salted_hmac
 from rest_framework.request import Request
 from rest_framework_simplejwt import authentication, tokens
@@ -12,7 +14,7 @@ from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.utils import datetime_to_epoch
 
 from users.errors import InvalidToken
-from users.models import TokenFamily, User, digest
+from users.models import TokenFamily, Usage, User, digest
 
 MAX_ID = 2**63 - 1
 T = TypeVar("T", bound=tokens.Token)
@@ -31,6 +33,8 @@ class _Checked(tokens.Token):
 class AccessToken(_Checked, tokens.AccessToken):
     """Opens the API for 15 minutes, or until the account is blocked, closed or given a new password."""
 
+    FRESH_FOR = timedelta(minutes=5)
+
     @property
     def user(self) -> User:
         """The account the token speaks for now. Raises InvalidToken where it speaks for none any more."""
@@ -38,6 +42,13 @@ class AccessToken(_Checked, tokens.AccessToken):
         if user is None or user.token_version != _whole(self, "ver"):
             raise InvalidToken
         return user
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the login that it came of was just now. The claim is that of OpenID Connect Core, section 2."""
+        login = self.get("auth_time")
+        age = datetime_to_epoch(self.current_time) - login if isinstance(login, int) else -1
+        return 0 <= age <= self.FRESH_FOR.total_seconds()
 
 
 class RefreshToken(_Checked, tokens.RefreshToken):
@@ -57,13 +68,14 @@ class RefreshToken(_Checked, tokens.RefreshToken):
             "ver": user.token_version,
             "fam": family.pk,
             "end": datetime_to_epoch(end),
+            "auth_time": datetime_to_epoch(token.current_time),
         }
         return token
 
     def rotate(self) -> "RefreshToken":
         """Trade this token for its successor. Raises InvalidToken for all but the first that tries."""
         successor = RefreshToken()
-        successor.payload |= {claim: self.get(claim) for claim in ("sub", "ver", "fam", "end")}
+        successor.payload |= {claim: self.get(claim) for claim in ("sub", "ver", "fam", "end", "auth_time")}
         successor["exp"] = min(successor["exp"], _whole(self, "end"))
         alive = User.objects.filter(pk=_whole(self, "sub"), is_active=True, token_version=_whole(self, "ver"))
         if not alive.exists() or not TokenFamily.rotate(_whole(self, "fam"), str(self["jti"]), str(successor["jti"])):
@@ -146,6 +158,37 @@ class LinkToken:
         return salted_hmac(self.salt, state, algorithm="sha256").hexdigest()[:32]
 
 
+class UndoToken(LinkToken):
+    """A token that takes back what somebody else may have done to an account, its payload being how it was before.
+
+    Who took the account over can change any of its state, so none counts but that it is neither blocked nor closed.
+    What makes a token good is a row of ours. Using one ends it and all that were made after it, for those may have
+    gone to a thief; one that was made before stays good, so that a thief who undoes something gains nothing.
+    """
+
+    def make(self, user: User, payload: str = "") -> str:
+        key = f"{self._rows_of(user)}{secrets.token_hex(8)}"
+        row = Usage.objects.create(key=key, ends_at=timezone.now() + self.lifetime)
+        return super().make(user, f"{row.pk} {payload}")
+
+    def use(self, user: User, token: str) -> tuple[str, datetime] | None:
+        """The payload of a good token and when it was made; None for any other. Lock the account before."""
+        number, _space, payload = (self.read(user, token) or "").partition(" ")
+        rows = Usage.objects.filter(key__startswith=self._rows_of(user))
+        row = rows.filter(pk=number).first() if number else None
+        if row is None:
+            return None
+        rows.filter(pk__gte=row.pk).delete()
+        return payload, row.ends_at - self.lifetime
+
+    def _rows_of(self, user: User) -> str:
+        return f"{self.salt}:{user.pk}:"
+
+    def _state(self, user: User) -> str:
+        return str(user.is_active)
+
+
 ACTIVATION = LinkToken("activation", settings.ACTIVATION_LIFETIME)
 PASSWORD_RESET = LinkToken("password-reset", settings.PASSWORD_RESET_LIFETIME)
 EMAIL_CHANGE = LinkToken("email-change", settings.EMAIL_CHANGE_LIFETIME)
+EMAIL_UNDO = UndoToken("email-undo", settings.EMAIL_UNDO_LIFETIME)

@@ -3,7 +3,7 @@
 from django.urls import path
 from rest_framework.permissions import AllowAny
 
-from users.pages import ActivationPage, EmailChangePage, PasswordResetPage
+from users.pages import ActivationPage, EmailChangePage, KeepEmailPage, PasswordResetPage
 from users.views import AccountViewSet, LogInView, LogOutView, ProvidersView, ProviderView, RefreshView, VerifyView
 
 # A stale token that a client sends along must not keep anyone from a call that needs none.
@@ -21,6 +21,7 @@ urlpatterns = [
     path("auth/users/reset_password_confirm/", account({"post": "reset_password_confirm"}, **OPEN)),
     path("auth/users/set_email/", account({"post": "set_email"})),
     path("auth/users/set_email_confirm/", account({"post": "set_email_confirm"}, **OPEN)),
+    path("auth/users/keep_email/", account({"post": "keep_email"}, **OPEN)),
     path("auth/jwt/create/", LogInView.as_view()),
     path("auth/jwt/refresh/", RefreshView.as_view()),
     path("auth/jwt/verify/", VerifyView.as_view()),
@@ -30,4 +31,5 @@ urlpatterns = [
     path("account/activate/<uid>/<token>/", ActivationPage.as_view()),
     path("account/reset-password/<uid>/<token>/", PasswordResetPage.as_view()),
     path("account/change-email/<uid>/<token>/", EmailChangePage.as_view()),
+    path("account/keep-email/<uid>/<token>/", KeepEmailPage.as_view()),
 ]

@@ -21,6 +21,7 @@ from users import limits, mail, services
 from users.errors import (
     AccountExists,
     EmailTaken,
+    FreshLoginRequired,
     IdentityInUse,
     InvalidLink,
     InvalidRedirectUri,
@@ -38,6 +39,7 @@ from users.serializers import (
     AccountChangeSerializer,
     AddressSerializer,
     AuthorizationUrlSerializer,
+    KeepEmailSerializer,
     PairSerializer,
     ProviderReturnSerializer,
     ProvidersSerializer,
@@ -92,11 +94,13 @@ class AccountViewSet(UserViewSet):
         services.change_account(request.user, **serializer.validated_data)
         return Response(self.get_serializer(request.user).data)
 
+    @refuses(FreshLoginRequired)
     def destroy(self, request: SignedInRequest, *args: Any, **kwargs: Any) -> Response:
         """Close my account
 
         Anonymises the account for good: address, username and tokens go, the referral code ends. What others have
-        through it, such as who referred them, stays without a name. Takes the password.
+        through it, such as who referred them, stays without a name. Takes the password, or a sign-in of the last 5
+        minutes from who has none.
         """
         return super().destroy(request, *args, **kwargs)
 
@@ -126,10 +130,12 @@ class AccountViewSet(UserViewSet):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(responses={204: None})
+    @refuses(FreshLoginRequired)
     def set_password(self, request: SignedInRequest, *args: Any, **kwargs: Any) -> Response:
         """Change my password
 
-        Every token and every login of the account ends; the address gets a notice.
+        Every token and every login of the account ends; the address gets a notice. Takes the present password, or a
+        sign-in of the last 5 minutes from who has none and sets their first.
         """
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
@@ -160,12 +166,13 @@ class AccountViewSet(UserViewSet):
         return self._save(self.get_serializer(data=request.data))
 
     @extend_schema(request=SetEmailSerializer, responses={204: None})
-    @refuses(MailLimitReached)
+    @refuses(FreshLoginRequired, MailLimitReached)
     def set_email(self, request: SignedInRequest, *args: Any, **kwargs: Any) -> Response:
         """Change my address
 
         Mails a link to the new address; the change takes effect when the link is used. Until then the old address
-        stays, and it gets a notice. Takes the password.
+        stays. It gets a notice with a link that undoes the change, for 7 days, whether or not it took effect. Takes
+        the password, or a sign-in of the last 5 minutes from who has none.
         """
         serializer = SetEmailSerializer(data=request.data, context=self.get_serializer_context())
         serializer.is_valid(raise_exception=True)
@@ -182,6 +189,17 @@ class AccountViewSet(UserViewSet):
         Takes `uid` and `token` out of the link that was mailed to the new address, which becomes the account's.
         """
         return self._save(SetEmailConfirmSerializer(data=request.data))
+
+    @extend_schema(request=KeepEmailSerializer, responses={204: None})
+    @refuses(InvalidLink, EmailTaken)
+    def keep_email(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Keep my old address
+
+        Takes `uid` and `token` out of the link in the notice to the old address, which becomes, or stays, the
+        account's. Every token and every login of the account ends, and so does its password: a link to set a new one
+        is mailed to that address. The link works once, for 7 days.
+        """
+        return self._save(KeepEmailSerializer(data=request.data))
 
     def _addressee(self, request: Request) -> User | None:
         """The account that a mail is asked for by its address, counted whether there is one or not."""

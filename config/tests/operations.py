@@ -29,7 +29,7 @@ from users.emails import canonical_email
 from users.models import User
 from users.tests.factories import make_user
 from users.tests.providers import BACK
-from users.tokens import ACTIVATION, EMAIL_CHANGE, PASSWORD_RESET, RefreshToken
+from users.tokens import ACTIVATION, EMAIL_CHANGE, EMAIL_UNDO, PASSWORD_RESET, RefreshToken
 
 JSON = "application/json"
 NEWCOMER = {"email": "newcomer@example.com", "username": "newcomer"}
@@ -37,6 +37,7 @@ LINKS = {
     "/auth/users/activation/": (ACTIVATION, ""),
     "/auth/users/reset_password_confirm/": (PASSWORD_RESET, ""),
     "/auth/users/set_email_confirm/": (EMAIL_CHANGE, "ada.new@example.com"),
+    "/auth/users/keep_email/": (EMAIL_UNDO, "ada.old@example.com"),
 }
 
 

@@ -32,6 +32,7 @@ POST   /auth/users/reset_password/            204       204     204     204     
 POST   /auth/users/reset_password_confirm/    204       204     400     204        204   204   204   204    204
 POST   /auth/users/set_email/                 401       401     401     204        204   204   204   204    204
 POST   /auth/users/set_email_confirm/         204       204     400     204        204   204   204   204    204
+POST   /auth/users/keep_email/                204       204     400     204        204   204   204   204    204
 POST   /auth/jwt/create/                      200       200     401     200        200   200   200   200    200
 POST   /auth/jwt/refresh/                     200       200     401     200        200   200   200   200    200
 POST   /auth/jwt/verify/                      200       200     401     200        200   200   200   200    200

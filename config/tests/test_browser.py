@@ -190,6 +190,11 @@ def test_the_links_of_mails_do_their_work_at_the_press_of_a_button(browser, serv
     press(browser, service, link, look, NEW_PASSWORD)
     sign_in(api, new_address, NEW_PASSWORD)
 
+    # The old address takes the account back, and gets a link to set a password.
+    press(browser, service, path_in(newest_mail(service, address), service), look)
+    press(browser, service, path_in(newest_mail(service, address), service), look, NEW_PASSWORD)
+    sign_in(api, address, NEW_PASSWORD)
+
 
 def press(browser: Browser, service: Service, link: str, look: dict, password: str | None = None) -> None:
     """Open a link and press its button; once more, and it is refused."""

@@ -12,7 +12,7 @@ from referrals import services
 from referrals.tests.factories import make_code, make_expired_code
 from users.models import User
 from users.tests.factories import PASSWORD, make_user
-from users.tokens import ACTIVATION, EMAIL_CHANGE, PASSWORD_RESET
+from users.tokens import ACTIVATION, EMAIL_CHANGE, EMAIL_UNDO, PASSWORD_RESET
 
 RUSSIAN = {"Accept-Language": "ru-RU,ru;q=0.9,en;q=0.5"}
 NEW_PASSWORD = "staple under the moon"
@@ -35,7 +35,11 @@ def email_change_link(user: User) -> str:
     return link_to("change-email", user, EMAIL_CHANGE.make(user, "new@example.com"))
 
 
-each_link = pytest.mark.parametrize("make_link", [activation_link, reset_link, email_change_link])
+def keep_email_link(user: User) -> str:
+    return link_to("keep-email", user, EMAIL_UNDO.make(user, "old@example.com"))
+
+
+each_link = pytest.mark.parametrize("make_link", [activation_link, reset_link, email_change_link, keep_email_link])
 form = {"new_password": NEW_PASSWORD}
 
 
@@ -199,10 +203,13 @@ def test_each_link_does_what_it_says(client):
     assert "Your account has the new e-mail address now." in client.post(email_change_link(user)).text
     user.refresh_from_db()
     assert user.email == "new@example.com"
+    assert "Your account keeps its old e-mail address." in client.post(keep_email_link(user)).text
+    user.refresh_from_db()
+    assert user.email == "old@example.com"
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("page", ["activate", "reset-password", "change-email"])
+@pytest.mark.parametrize("page", ["activate", "reset-password", "change-email", "keep-email"])
 @pytest.mark.parametrize(("uid", "token"), [("x", "y"), ("MQ", "WzFd:x:y"), ("%00", "%00"), ("%ED%A0%80", "x" * 9000)])
 def test_a_wrong_link_is_refused_with_a_clear_word_and_no_button(client, page, uid, token):
     """B4, B5"""
@@ -215,7 +222,8 @@ def test_a_wrong_link_is_refused_with_a_clear_word_and_no_button(client, page, u
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    "password", ["1f9.Kq7", "password1", "", "x" * 129, "old@example.com", "bell\x07 in the password"]
+    "password",
+    ["1f9.Kq7", "password1", "", "x" * 129, "a long way from old@example.com to here", "bell\x07 in the password"],
 )
 def test_a_weak_password_is_refused_beside_its_field_and_leaves_the_link_good(client, password):
     """U1, U2"""

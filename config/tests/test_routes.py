@@ -19,6 +19,7 @@ POST              /auth/users/reset_password/
 POST              /auth/users/reset_password_confirm/
 POST              /auth/users/set_email/
 POST              /auth/users/set_email_confirm/
+POST              /auth/users/keep_email/
 POST              /auth/jwt/create/
 POST              /auth/jwt/refresh/
 POST              /auth/jwt/verify/
@@ -28,6 +29,7 @@ GET POST          /auth/o/<slug:provider>/
 GET POST PUT      /account/activate/<uid>/<token>/
 GET POST PUT      /account/reset-password/<uid>/<token>/
 GET POST PUT      /account/change-email/<uid>/<token>/
+GET POST PUT      /account/keep-email/<uid>/<token>/
 DELETE GET POST   /api/referral-code/
 GET POST          /api/referral-code/email/
 GET               /api/referral-code/(?P<code>[^/]+)/

@@ -29,6 +29,7 @@ OPEN = {
     "POST /auth/users/reset_password/",
     "POST /auth/users/reset_password_confirm/",
     "POST /auth/users/set_email_confirm/",
+    "POST /auth/users/keep_email/",
     "POST /auth/jwt/create/",
     "POST /auth/jwt/refresh/",
     "POST /auth/jwt/verify/",

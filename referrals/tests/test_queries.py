@@ -16,7 +16,7 @@ from referrals.tests.test_referrals_api import make_crowd
 from users.models import User
 from users.tests.factories import PASSWORD, make_user
 from users.tests.providers import BACK
-from users.tokens import ACTIVATION, EMAIL_CHANGE, PASSWORD_RESET, AccessToken, RefreshToken
+from users.tokens import ACTIVATION, EMAIL_CHANGE, EMAIL_UNDO, PASSWORD_RESET, AccessToken, RefreshToken
 
 pytestmark = pytest.mark.django_db
 
@@ -53,8 +53,9 @@ COSTS = [
     ("change_my_password", 5, None, lambda client: NEW_PASSWORD | {"current_password": PASSWORD}),
     ("forgot_my_password", 2, None, lambda client: {"email": "grace@example.com"}),
     ("set_a_new_password_by_link", 5, None, lambda client: NEW_PASSWORD | link(PASSWORD_RESET)),
-    ("change_my_address", 4, None, lambda client: {"new_email": "g@example.org", "current_password": PASSWORD}),
+    ("change_my_address", 5, None, lambda client: {"new_email": "g@example.org", "current_password": PASSWORD}),
     ("confirm_my_new_address", 3, None, lambda client: link(EMAIL_CHANGE, "g@example.org")),
+    ("keep_my_old_address", 9, None, lambda client: link(EMAIL_UNDO, "g@example.org")),
     ("sign_in", 2, None, lambda client: CREDENTIALS),
     ("get_a_new_pair", 2, None, refresh),
     ("check_an_access_token", 1, None, lambda client: {"token": str(RefreshToken.for_user(grace()).access_token)}),

@@ -1,5 +1,8 @@
 """The admin of accounts and mail: what staff see, what they may change, and what nobody changes there."""
 
+from io import StringIO
+from types import SimpleNamespace
+
 import pytest
 from django.contrib.auth.models import Permission
 from django.core import mail
@@ -182,11 +185,18 @@ def test_who_is_blocked_is_out_with_their_next_request(boss, as_user):
 
 @pytest.mark.parametrize(
     ("password", "taken"),
-    [("password1", False), ("ada@example.com", False), ("1f9.Kq7", False), ("x9" * 65, False), (NEW_PASSWORD, True)],
+    [
+        ("password1", False),
+        ("ada@example.com", False),
+        ("Horses of Lovelace", False),
+        ("1f9.Kq7", False),
+        ("x9" * 65, False),
+        (NEW_PASSWORD, True),
+    ],
 )
 def test_a_person_can_be_added_with_a_good_password(boss, api, password, taken):
-    """U2, Z8"""
-    form = {"email": "ADA@example.com", "username": "ada", "usable_password": "true"}
+    """U1, U2, Z8"""
+    form = {"email": "ADA@example.com", "username": "lovelace", "usable_password": "true"}
     form |= {"password1": password, "password2": password, "is_staff": "on", "is_superuser": "on"}
     assert boss.post(f"{USERS}add/", form).status_code == (302 if taken else 200)
     assert list(User.objects.filter(email="ada@example.com").values_list("is_staff", "is_superuser")) == (
@@ -208,10 +218,13 @@ def test_a_person_is_added_once_and_with_a_good_name(boss, form):
     assert User.objects.count() == 2
 
 
-@pytest.mark.parametrize(("password", "taken"), [("password1", False), ("x9" * 65, False), (NEW_PASSWORD, True)])
+@pytest.mark.parametrize(
+    ("password", "taken"),
+    [("password1", False), ("Horses of Lovelace", False), ("x9" * 65, False), (NEW_PASSWORD, True)],
+)
 def test_a_password_set_by_staff_keeps_the_rules_and_ends_every_login(boss, as_user, password, taken):
-    """U2, U9"""
-    user = make_user()
+    """U1, U2, U9"""
+    user = make_user(username="lovelace")
     client = as_user(user)
     form = {"usable_password": "true", "password1": password, "password2": password}
     assert boss.post(f"{USERS}{user.pk}/password/", form).status_code == (302 if taken else 200)
@@ -280,6 +293,18 @@ def test_staff_sign_in_by_address_or_username_and_others_do_not(client, fields, 
     make_user(email="ada@example.com", username="Ada", **fields)
     client.post("/admin/login/", {"username": name, "password": PASSWORD})
     assert ("_auth_user_id" in client.session) is let_in
+
+
+@pytest.mark.parametrize("password", ["password1", "1f9.Kq7", "Mail for Lovelace", "x9" * 65])
+def test_a_superuser_who_is_asked_for_a_password_is_told_when_it_is_weak(monkeypatch, password):
+    """U1, U2: the address is known by then."""
+    typed = iter([password, password, NEW_PASSWORD, NEW_PASSWORD])
+    monkeypatch.setattr("getpass.getpass", lambda *prompt: next(typed))
+    monkeypatch.setattr("builtins.input", lambda question: "n" if "Bypass" in question else "")
+    terminal, told = SimpleNamespace(isatty=lambda: True), StringIO()
+    call_command("createsuperuser", email="Lovelace@example.com", stdin=terminal, stderr=told, verbosity=0)
+    assert told.getvalue()
+    assert User.objects.get(email="lovelace@example.com").check_password(NEW_PASSWORD)
 
 
 def test_a_superuser_is_made_by_one_command_without_a_question(client, monkeypatch):

@@ -28,13 +28,14 @@ from users.errors import EmailTaken, InvalidLink, InvalidToken, UsernameTaken
 from users.models import OutgoingEmail, TokenFamily, User, digest
 from users.tasks import _deliver_in_thread, deliver_waiting_mail
 from users.tests.factories import PASSWORD, make_user
-from users.tokens import ACTIVATION, EMAIL_CHANGE, PASSWORD_RESET
+from users.tokens import ACTIVATION, EMAIL_CHANGE, EMAIL_UNDO, PASSWORD_RESET
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 NEW_PASSWORD = "staple under the moon"
 OTHER_PASSWORD = "rain on a tin roof"
 NEW_EMAIL = "new@example.com"
+OLD_EMAIL = "old@example.com"
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +71,10 @@ def verify_email(user):
     return partial(services.verify_email, user, ACTIVATION.make(user))
 
 
+def keep_email(user):
+    return partial(services.keep_email, user, EMAIL_UNDO.make(user, OLD_EMAIL))
+
+
 def close_account(user):
     return partial(services.close_account, user)
 
@@ -87,7 +92,7 @@ def start_beside(first, late, user):
 
 
 @pytest.mark.parametrize("use_of_a_link", [reset_password, change_email, verify_email])
-@pytest.mark.parametrize("first", [set_password, reset_password, change_email, verify_email, close_account])
+@pytest.mark.parametrize("first", [set_password, reset_password, change_email, verify_email, keep_email, close_account])
 def test_a_link_waits_for_another_change_of_the_account_and_is_worth_nothing_after_it(first, use_of_a_link):
     """C7, U13: the second use of one link among them"""
     user = make_user()
@@ -95,8 +100,47 @@ def test_a_link_waits_for_another_change_of_the_account_and_is_worth_nothing_aft
     with pytest.raises(InvalidLink):
         late.result()
     user.refresh_from_db()
-    assert user.email == {change_email: NEW_EMAIL, close_account: None}.get(first, user.email)
+    assert user.email == {change_email: NEW_EMAIL, keep_email: OLD_EMAIL, close_account: None}.get(first, user.email)
     assert user.check_password(NEW_PASSWORD) is (first in (set_password, reset_password))
+
+
+@pytest.mark.parametrize("first", [set_password, reset_password, change_email, verify_email])
+def test_an_undo_waits_for_another_change_of_the_account_and_has_the_last_word(first):
+    """U15"""
+    user = make_user()
+    start_beside(first, keep_email, user).result()
+    user.refresh_from_db()
+    assert (user.email, user.email_verified, user.has_usable_password()) == (OLD_EMAIL, True, False)
+    assert user.token_version == (2 if first in (set_password, reset_password) else 1)
+
+
+def test_of_two_uses_of_one_undo_at_once_one_counts():
+    """C7, U15"""
+    user = make_user()
+    token = EMAIL_UNDO.make(user, OLD_EMAIL)
+    late = start_beside(*[lambda user: partial(services.keep_email, user, token)] * 2, user)
+    with pytest.raises(InvalidLink):
+        late.result()
+    user.refresh_from_db()
+    assert (user.email, user.token_version) == (OLD_EMAIL, 1)
+
+
+def test_an_undo_waits_for_the_account_to_be_closed_and_opens_it_no_more():
+    """P2, U15"""
+    user = make_user()
+    with pytest.raises(InvalidLink):
+        start_beside(close_account, keep_email, user).result()
+    user.refresh_from_db()
+    assert (user.email, user.is_active) == (None, False)
+
+
+def test_an_account_that_proves_its_address_while_an_undo_waits_for_it_keeps_it():
+    """U15, C1"""
+    user, owner = make_user(), make_user(email=OLD_EMAIL)
+    with pytest.raises(EmailTaken):
+        start_beside(lambda _user: verify_email(owner), keep_email, user).result()
+    owner.refresh_from_db()
+    assert (owner.email, owner.email_verified) == (OLD_EMAIL, True)
 
 
 @pytest.mark.parametrize("first", [set_password, reset_password, change_email, verify_email])

@@ -120,7 +120,7 @@ def test_an_access_token_says_no_more_than_it_must_and_lives_a_quarter_of_an_hou
     user = make_user()
     pair = log_in(api, user)
     access, refresh = AccessToken(pair["access"]).payload, RefreshToken(pair["refresh"]).payload
-    assert set(access) == {"iss", "aud", "jti", "iat", "exp", "typ", "sub", "ver"}
+    assert set(access) == {"iss", "aud", "jti", "iat", "exp", "typ", "sub", "ver", "auth_time"}
     assert access["exp"] - access["iat"] == 15 * 60
     assert refresh["exp"] - refresh["iat"] == 14 * 24 * 3600
     assert refresh["end"] - refresh["iat"] == 90 * 24 * 3600
@@ -275,6 +275,35 @@ def test_no_refresh_token_outlives_the_90_days_of_its_login(api):
     assert RefreshToken(pair["refresh"])["exp"] == datetime_to_epoch(end)
     TokenFamily.objects.update(expires_at=timezone.now())
     assert refreshed(api, pair) is None
+
+
+def test_a_token_says_when_its_owner_signed_in_however_often_it_was_renewed(api):
+    """U15, U16"""
+    token = RefreshToken.for_user(make_user())
+    assert token["auth_time"] == token.access_token["auth_time"] == token["iat"]
+    pair = {"refresh": signed(claims_of(token, auth_time=token["iat"] - 1000))}
+    for _renewal in range(2):
+        pair = refreshed(api, pair)
+        assert AccessToken(pair["access"])["auth_time"] == token["iat"] - 1000
+
+
+@pytest.mark.parametrize(
+    ("age", "fresh"), [(0, True), (300, True), (301, False), (10**30, False), (-1, False), (-(10**30), False)]
+)
+def test_a_login_is_fresh_for_five_minutes(age, fresh):
+    """U15, U16"""
+    token = AccessToken()
+    token["auth_time"] = token["iat"] - age
+    assert token.is_fresh is fresh
+
+
+@pytest.mark.parametrize("nonsense", [None, "now", "", 1.5, float("nan"), True, [], {}])
+def test_a_login_of_nobody_knows_when_is_not_fresh(nonsense):
+    """U7: nor is one of before tokens said so."""
+    token = AccessToken()
+    assert not token.is_fresh
+    token["auth_time"] = nonsense
+    assert not token.is_fresh
 
 
 def test_signing_out_ends_the_login_and_no_other(api):
