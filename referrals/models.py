@@ -22,6 +22,11 @@ class ReferralCodeQuerySet(models.QuerySet["ReferralCode"]):
         """Active codes whose owner is not blocked: what others may see, and register with."""
         return self.active(at).filter(owner__is_active=True)
 
+    def findable(self, email: str) -> "ReferralCodeQuerySet":
+        """The usable code of the owner of an address, unless they do not want to be found by it."""
+        findable = self.usable().filter(owner__email=email, owner__discoverable_by_email=True)
+        return findable.select_related("owner")
+
     def holding(self, folded: str, since: datetime) -> "ReferralCodeQuerySet":
         """Codes of this folded form that are in force, or ended after the moment `since`."""
         in_force_or_ended_late = Q(retired_at=None, expires_at__gt=since) | Q(retired_at__gt=since)
@@ -74,7 +79,24 @@ class ReferralCode(models.Model):
         return f"{settings.PUBLIC_URL}/r/{self.code}"
 
 
+class LookupCount(models.Model):
+    """How often somebody's code was looked up by their address."""
+
+    owner = models.OneToOneField(User, models.PROTECT, related_name="lookup_count", primary_key=True)
+    lookups = models.PositiveIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return str(self.lookups)
+
+
 class ReferralQuerySet(models.QuerySet["Referral"]):
+    def shown(self) -> "ReferralQuerySet":
+        """Those that their referrer gets to see.
+
+        Where sign-ups must not tell which addresses have accounts, that is who proved theirs: see `open_account`.
+        """
+        return self if settings.REGISTRATION_REVEALS_ACCOUNTS else self.exclude(referred__email_verified_at=None)
+
     def summary(self, at: datetime | None = None) -> dict[str, Any]:
         """How many there are, how many came in the 7 and 30 days before `at`, and when the first and the last came."""
         at = at or timezone.now()
@@ -113,3 +135,13 @@ class Referral(models.Model):
 
     def __str__(self) -> str:
         return f"{self.referrer_id} → {self.referred_id}"
+
+
+def summary_of(referrer: User | int, at: datetime | None = None) -> dict[str, Any]:
+    """What a referrer's codes have brought: see `ReferralQuerySet.summary`, with totals of the newest 100 codes."""
+    shown = Referral.objects.shown().filter(referrer=referrer)
+    totals = dict(shown.order_by().values_list("code").annotate(Count("id")))
+    own = ReferralCode.objects.filter(owner=referrer).order_by("-id")[:100]
+    lookups = LookupCount.objects.filter(owner=referrer).values_list("lookups", flat=True).first()
+    by_code = [{"code": code.code, "total": totals.get(code.pk, 0)} for code in own]
+    return shown.summary(at) | {"lookups": lookups or 0, "codes": by_code}

@@ -11,12 +11,13 @@ from rest_framework import serializers
 from config.api.fields import MomentField, StringField
 from referrals import codes, services
 from referrals.errors import InvalidCode
-from referrals.models import Referral, ReferralCode
+from referrals.models import Referral, ReferralCode, summary_of
 from users.emails import masked
 from users.models import User
 from users.serializers import (
     TOKEN,
     AddressField,
+    ExportSerializer as PlainExportSerializer,
     PairSerializer,
     ProviderStartSerializer as PlainProviderStartSerializer,
     SignUpSerializer as PlainSignUpSerializer,
@@ -76,8 +77,7 @@ class ReferralCodeField(StringField):
 
     def to_internal_value(self, data: Any) -> str:
         typed = super().to_internal_value(data)
-        folded = codes.read(typed)
-        if folded is None or not ReferralCode.objects.usable().filter(folded=folded).exists():
+        if services.check_code(typed) is None:
             raise InvalidCode.here()
         return typed
 
@@ -185,7 +185,7 @@ class CodeSerializer(serializers.ModelSerializer[ReferralCode]):
 
     class Meta:
         model = ReferralCode
-        fields = ("code", "expiration_date", "created_at", "share_url")
+        fields: tuple[str, ...] = ("code", "expiration_date", "created_at", "share_url")
         read_only_fields = fields
 
 
@@ -304,6 +304,7 @@ class CodeTotalSerializer(serializers.Serializer[Any]):
                 "last_30_days": 2,
                 "first_at": "2030-01-03T11:00:00Z",
                 "last_at": "2030-01-20T12:00:00Z",
+                "lookups": 5,
                 "codes": [{"code": CODE["code"], "total": 2}],
             },
             response_only=True,
@@ -318,4 +319,70 @@ class SummarySerializer(serializers.Serializer[Any]):
     last_30_days = serializers.IntegerField(read_only=True)
     first_at = serializers.DateTimeField(read_only=True, allow_null=True)
     last_at = serializers.DateTimeField(read_only=True, allow_null=True)
+    lookups = serializers.IntegerField(read_only=True, help_text="How often their code was looked up by their address.")
     codes = CodeTotalSerializer(many=True, read_only=True, help_text="The newest 100 codes, the newest first.")
+
+
+class KeptCodeSerializer(CodeSerializer):
+    class Meta(CodeSerializer.Meta):
+        fields: tuple[str, ...] = (*CodeSerializer.Meta.fields, "retired_at")
+        read_only_fields = fields
+
+
+@extend_schema_serializer(
+    examples=[
+        OpenApiExample(
+            "Everything",
+            value={
+                "account": ACCOUNT,
+                "referral_codes": [CODE | {"retired_at": None}],
+                "referrals": {
+                    "total": 1,
+                    "last_7_days": 0,
+                    "last_30_days": 0,
+                    "first_at": "2030-01-03T11:00:00Z",
+                    "last_at": "2030-01-03T11:00:00Z",
+                    "lookups": 0,
+                    "codes": [{"code": CODE["code"], "total": 1}],
+                },
+                "language": "en",
+                "sign_ins": [
+                    {
+                        "created_at": "2030-01-02T10:00:00Z",
+                        "rotated_at": None,
+                        "expires_at": "2030-04-02T10:00:00Z",
+                        "ended_at": None,
+                    }
+                ],
+                "providers": [{"provider": "google", "uid": "1065", "created": "2030-01-02T10:00:00Z"}],
+                "mails": [
+                    {
+                        "to": "ada@example.com",
+                        "subject": "Your referral code",
+                        "created_at": "2030-01-02T10:00:00Z",
+                        "sent_at": "2030-01-02T10:00:01Z",
+                    }
+                ],
+                "audit_events": [
+                    {
+                        "kind": "signed_in",
+                        "created_at": "2030-01-02T10:00:00Z",
+                        "client": "0c2f7b1e9d3a5f60",
+                        "detail": {},
+                    }
+                ],
+            },
+            response_only=True,
+        )
+    ]
+)
+class ExportSerializer(PlainExportSerializer):
+    """All that is known of somebody. Who their referrals are is those people's own; their number is here."""
+
+    account = AccountSerializer(source="*", read_only=True)
+    referral_codes = KeptCodeSerializer(many=True, read_only=True)
+    referrals = serializers.SerializerMethodField()
+
+    @extend_schema_field(SummarySerializer)
+    def get_referrals(self, user: User) -> Any:
+        return SummarySerializer(summary_of(user)).data

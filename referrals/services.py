@@ -9,7 +9,7 @@ from django.db.models.functions import Least, Now
 from django.utils import timezone
 
 from referrals import codes
-from referrals.emails import ReferralCodeEmail
+from referrals.emails import ReferralCodeEmail, send_code
 from referrals.errors import (
     ActiveCodeExists,
     AlreadyReferred,
@@ -18,9 +18,11 @@ from referrals.errors import (
     InvalidCode,
     NoActiveCode,
 )
-from referrals.models import Referral, ReferralCode, ReferralCodeQuerySet
+from referrals.models import LookupCount, Referral, ReferralCode, ReferralCodeQuerySet
 from referrals.signals import referral_created
-from users.limits import count_mail
+from users import limits
+from users.deadlocks import again_after_deadlock
+from users.mail import queue_for_whoever_has
 from users.models import User
 from users.services import lock_account, open_account, prepare_account
 
@@ -89,6 +91,7 @@ def register(*, email: str, password: str, username: str | None = None, referral
     return join(prepare_account(email=email, password=password, username=username), referral_code)
 
 
+@again_after_deadlock
 @transaction.atomic
 def join(user: User, referral_code: str | None = None) -> User:
     """Store a prepared account and the referral that belongs to it. Raises what `register` does.
@@ -137,12 +140,41 @@ def _refer(user: User, code: ReferralCode) -> Referral:
     return referral
 
 
+def check_code(typed: str, *, good_ones_count: bool = False) -> ReferralCode | None:
+    """The code that somebody typed, if others may use it now. Raises LimitReached when there were too many checks.
+
+    A good code on the way to a sign-up is no check; with `good_ones_count` it is.
+    """
+    check = limits.code_check()
+    found = ReferralCode.objects.usable().select_related("owner").filter(folded=codes.read(typed) or "").first()
+    if found is None:
+        limits.count_code_miss()
+    elif not good_ones_count:
+        check.refund()
+    return found
+
+
+def look_up(email: str, by: User) -> ReferralCode:
+    """The code of the referrer with this address, counted for `by` and told to them.
+
+    Raises NoActiveCode, the same for who is unknown, has no code or does not want to be found, and LimitReached.
+    """
+    limits.count_lookup(by)
+    code = ReferralCode.objects.findable(email).first()
+    if code is None:
+        raise NoActiveCode
+    if not LookupCount.objects.filter(owner=code.owner).update(lookups=F("lookups") + 1):
+        LookupCount.objects.bulk_create([LookupCount(owner=code.owner)], ignore_conflicts=True)
+        LookupCount.objects.filter(owner=code.owner).update(lookups=F("lookups") + 1)
+    return code
+
+
 def mail_own_code(user: User) -> None:
-    """Mail the user's active code to their own address. Raises NoActiveCode, MailLimitReached."""
+    """Mail the user's active code to their own address. Raises NoActiveCode, LimitReached."""
     code = ReferralCode.objects.active().filter(owner=user).first()
     if code is None:
         raise NoActiveCode
-    count_mail(to=user.email or "", sender=user)
+    limits.count_mail(to=user.email or "")
     ReferralCodeEmail(user, code).queue()
 
 
@@ -150,13 +182,10 @@ def mail_code_of(email: str, asked_by: User) -> None:
     """Mail the active code of whoever has this address to that very address, saying who asked.
 
     Nothing happens, and nothing is said, where there is no such person or code, or where they do not want to be found.
-    Raises MailLimitReached.
+    Raises LimitReached.
     """
-    count_mail(to=email, sender=asked_by)
-    found = ReferralCode.objects.usable().filter(owner__email=email, owner__discoverable_by_email=True)
-    code = found.select_related("owner").first()
-    if code:
-        ReferralCodeEmail(code.owner, code, asked_by=asked_by).queue()
+    limits.count_mail(to=email)
+    queue_for_whoever_has(email, send_code, asked_by=asked_by.pk)
 
 
 def retire_any_code(owner: User) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from referrals import services
+from users.errors import AccountExists, EmailTaken
 from users.models import User
 from users.social import Strategy, prepare_social_account
 
@@ -22,4 +23,7 @@ def open_account(
     if user:
         return {"is_new": False}
     account = prepare_social_account(backend, details, response)
-    return {"is_new": True, "user": services.join(account, strategy.kept.get("referral_code"))}
+    try:
+        return {"is_new": True, "user": services.join(account, strategy.kept.get("referral_code"))}
+    except EmailTaken:  # somebody was a moment faster
+        raise AccountExists from None

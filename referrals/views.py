@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.db.models import Count, Q
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
@@ -19,8 +19,9 @@ from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 from rest_framework.viewsets import GenericViewSet
 
+from config.api.problems import problem_or_page
 from config.api.schema import refuses
-from referrals import codes, services
+from referrals import services
 from referrals.errors import (
     ActiveCodeExists,
     AlreadyReferred,
@@ -30,7 +31,7 @@ from referrals.errors import (
     NoActiveCode,
     PrefetchRefused,
 )
-from referrals.models import Referral, ReferralCode
+from referrals.models import Referral, ReferralCode, summary_of
 from referrals.permissions import SelfOrReferralStaff
 from referrals.serializers import (
     AccountSerializer,
@@ -46,7 +47,8 @@ from referrals.serializers import (
     RegisterSerializer,
     SummarySerializer,
 )
-from users.errors import EmailTaken, MailLimitReached, UsernameTaken
+from users import limits
+from users.errors import EmailTaken, LimitReached, LimitsUnavailable, UsernameTaken
 from users.models import User
 from users.tokens import SignedInRequest
 
@@ -73,7 +75,7 @@ class ReferralCodeViewSet(GenericViewSet[ReferralCode]):
     lookup_value_regex = "[^/]+"
 
     @extend_schema(parameters=[EMAIL], responses=FoundCodeSerializer)
-    @refuses(NoActiveCode)
+    @refuses(NoActiveCode, LimitReached)
     def current(self, request: SignedInRequest) -> Response:
         """Show a code
 
@@ -81,13 +83,11 @@ class ReferralCodeViewSet(GenericViewSet[ReferralCode]):
         hand on. The answer is the same 404 for an unknown address, no code, an expired one, and someone who does not
         want to be found.
         """
-        email = self._valid(OwnerQuerySerializer, request.query_params).get("email", request.user.email)
-        owner = (
-            Q(owner=request.user)
-            if email == request.user.email
-            else Q(owner__email=email, owner__discoverable_by_email=True)
-        )
-        code = self.get_queryset().filter(owner).first()
+        email = self._valid(OwnerQuerySerializer, request.query_params).get("email")
+        if email is None or email == request.user.email:
+            code = self.get_queryset().filter(owner=request.user).first()
+        else:
+            code = services.look_up(email, by=request.user)
         if code is None:
             raise NoActiveCode
         return Response(FoundCodeSerializer(code, context=self.get_serializer_context()).data)
@@ -117,7 +117,7 @@ class ReferralCodeViewSet(GenericViewSet[ReferralCode]):
     @extend_schema(methods=["GET"], operation_id="mail_a_code_by_get", parameters=[EMAIL], responses=MailedSerializer)
     @extend_schema(methods=["POST"], request=MailCodeSerializer, responses=MailedSerializer)
     @action(["get", "post"], detail=False)
-    @refuses(PrefetchRefused, NoActiveCode, MailLimitReached)
+    @refuses(PrefetchRefused, NoActiveCode, LimitReached)
     def email(self, request: SignedInRequest) -> Response:
         """Mail a code
 
@@ -138,14 +138,14 @@ class ReferralCodeViewSet(GenericViewSet[ReferralCode]):
         return Response(MailedSerializer({"detail": _("The e-mail is on its way.")}).data)
 
     @extend_schema(parameters=[CODE], responses=PublicCodeSerializer, auth=[])
-    @refuses(NoActiveCode)
+    @refuses(NoActiveCode, LimitReached)
     def retrieve(self, request: Request, code: str) -> Response:
         """Check a code
 
         Whether a code may be used to register, for anyone who has it, typed in any case, with or without dashes. The
         answer is the same 404 for an unknown, an expired and a deleted one.
         """
-        found = self.get_queryset().filter(folded=codes.read(code) or "").first()
+        found = services.check_code(code, good_ones_count=True)
         if found is None:
             raise NoActiveCode
         return Response(PublicCodeSerializer(found).data)
@@ -172,13 +172,14 @@ class RegisterViewSet(GenericViewSet[User]):
     serializer_class = RegisterSerializer
 
     @extend_schema(responses={201: AccountSerializer}, auth=[])
-    @refuses(EmailTaken, UsernameTaken, InvalidCode)
+    @refuses(EmailTaken, UsernameTaken, InvalidCode, LimitReached)
     def create(self, request: Request) -> Response:
         """Register with a code
 
         Makes an account that is a referral of whoever the code belongs to: both, or neither. The answer is the same
         `invalid_code` for an unknown, an expired and a deleted code.
         """
+        limits.count_sign_up()
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         serializer.save()
@@ -189,11 +190,12 @@ class ReferralViewSet(GenericViewSet[Referral]):
     """The referrals of the user whose id is in the path."""
 
     tag = "Referrals"
-    queryset = Referral.objects.select_related("referred", "code").only(
-        "created_at", "code__code", "referred__username", "referred__email"
-    )
     permission_classes = (IsAuthenticated, SelfOrReferralStaff)
     lookup_value_regex = "0|[1-9][0-9]{0,18}"
+
+    def get_queryset(self) -> QuerySet[Referral]:
+        shown = Referral.objects.shown().select_related("referred", "code")
+        return shown.only("created_at", "code__code", "referred__username", "referred__email")
 
     @extend_schema(parameters=[ID], responses=ReferralSerializer(many=True))
     @refuses(PermissionDenied, NotFound)
@@ -216,13 +218,11 @@ class ReferralViewSet(GenericViewSet[Referral]):
         list.
         """
         referrer = self._referrer(pk)
-        by_code = ReferralCode.objects.filter(owner=referrer).annotate(total=Count("referrals")).order_by("-id")[:100]
-        summary = Referral.objects.filter(referrer=referrer).summary() | {"codes": by_code}
-        return Response(SummarySerializer(summary).data)
+        return Response(SummarySerializer(summary_of(referrer)).data)
 
     @extend_schema(request=ClaimSerializer, responses={201: AccountSerializer})
     @action(["post"], detail=False, permission_classes=[IsAuthenticated])
-    @refuses(AlreadyReferred, ClaimWindowClosed, InvalidCode)
+    @refuses(AlreadyReferred, ClaimWindowClosed, InvalidCode, LimitReached)
     def claim(self, request: SignedInRequest) -> Response:
         """Name who brought me
 
@@ -245,6 +245,8 @@ class ReferralViewSet(GenericViewSet[Referral]):
 @require_safe
 def share_page(request: HttpRequest, code: str) -> HttpResponse:
     """Where a share link leads: who invites, until when, and how to register."""
-    usable = ReferralCode.objects.usable().select_related("owner")
-    found = usable.filter(folded=codes.read(code) or "").first()
+    try:
+        found = services.check_code(code)
+    except (LimitReached, LimitsUnavailable) as refusal:
+        return problem_or_page(request, refusal)
     return render(request, "pages/share.html", {"code": found}, status=200 if found else 404)

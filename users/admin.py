@@ -1,20 +1,34 @@
 """The admin's view of accounts. What a service writes is shown and not edited here."""
 
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.contrib.auth.forms import AdminUserCreationForm
+from django.contrib.auth.forms import AdminPasswordChangeForm, AdminUserCreationForm
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
+from social_django.models import Association, Nonce, UserSocialAuth
 
-from users.models import OutgoingEmail, User
+from users import services
+from users.mail import ActivationEmail
+from users.models import AuditEvent, OutgoingEmail, User
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):
+class OwnFiltersOnly(admin.ModelAdmin):
+    """An address of a list filters by what the list offers, and spells out nothing else of its rows."""
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        field = lookup.split("__")[0]
+        entries = [entry[0] if isinstance(entry, tuple) else entry for entry in self.get_list_filter(request)]
+        offered = [getattr(entry, "parameter_name", entry) for entry in entries]
+        return field in [*offered, self.date_hierarchy] and super().lookup_allowed(lookup, value, request)
+
+
+class ReadOnlyAdmin(OwnFiltersOnly):
     """Rows to look at."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -49,11 +63,22 @@ class NewUserForm(AdminUserCreationForm):
         fields = ("email", "username")
 
 
+class NewPasswordForm(AdminPasswordChangeForm):
+    """What staff give somebody as a password is told to them as any new one is."""
+
+    def save(self, commit: bool = True) -> Any:
+        with transaction.atomic():
+            user = super().save(commit)
+            services.note_new_password(user)
+        return user
+
+
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin):
+class UserAdmin(OwnFiltersOnly, DjangoUserAdmin):
     """Accounts are closed by their owners and never deleted: what others have through them must stay."""
 
     add_form = NewUserForm
+    change_password_form = NewPasswordForm
     list_display = ("username", "email", "email_verified_at", "registered_at", "is_active", "is_staff")
     list_filter = (StateFilter, "is_staff", ("email_verified_at", admin.EmptyFieldListFilter), "registered_at")
     search_fields = ("username", "email")
@@ -72,7 +97,18 @@ class UserAdmin(DjangoUserAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
         if obj is None:
             return ()
-        return self.readonly_fields if request.user.is_superuser else (*self.readonly_fields, *RIGHTS)
+        closed = ("is_active",) if obj.closed_at else ()
+        return (*self.readonly_fields, *closed, *(() if request.user.is_superuser else RIGHTS))
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        if not change:
+            super().save_model(request, obj, form, change)
+            ActivationEmail(obj).queue()
+            return
+        columns = {field.name for field in User._meta.concrete_fields}
+        obj.save(update_fields=columns & {*form.changed_data})  # the rest may have changed since it was read
+        if "is_active" in form.changed_data:
+            services.note_block(obj, blocked=not obj.is_active, by=cast(User, request.user))
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Staff who are no superuser touch no other staff: a new password of theirs would give its rights away."""
@@ -100,6 +136,29 @@ class OutgoingEmailAdmin(ReadOnlyAdmin):
     show_full_result_count = False
     exclude = ("message",)
 
-    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """A filter in the address of the list must not spell the text out either."""
-        return not lookup.startswith("message") and super().lookup_allowed(lookup, value, request)
+
+admin.site.unregister([Association, Nonce, UserSocialAuth])  # the first two hold what states are made of
+
+
+@admin.register(UserSocialAuth)
+class IdentityAdmin(ReadOnlyAdmin):
+    """Who people are at their providers. A row added here would be a way into an account."""
+
+    list_display = ("user", "provider", "uid", "created")
+    list_filter = ("provider", "created")
+    list_select_related = ("user",)
+    search_fields = ("user__username", "user__email", "uid")
+    ordering = ("-id",)
+    show_full_result_count = False
+    exclude = ("extra_data",)
+
+
+@admin.register(AuditEvent)
+class AuditEventAdmin(ReadOnlyAdmin):
+    list_display = ("created_at", "kind", "user", "actor", "client", "request_id")
+    list_filter = ("kind", "created_at")
+    list_select_related = ("user", "actor")
+    search_fields = ("user__username", "user__email", "client", "request_id")
+    date_hierarchy = "created_at"
+    ordering = ("-id",)
+    show_full_result_count = False

@@ -1,7 +1,13 @@
 from django.apps import AppConfig
+from django.contrib.admin import apps as admin
 from django.utils.translation import gettext_lazy as _
 
 
 class UsersConfig(AppConfig):
     name = "users"
     verbose_name = _("Users")
+
+
+class AdminConfig(admin.AdminConfig):
+    default = False
+    default_site = "users.site.StaffSite"

@@ -3,11 +3,17 @@ from typing import Any
 from django.contrib.auth.backends import ModelBackend
 from django.http import HttpRequest
 
-from users.models import User
+from users import audit, limits
+from users.emails import canonical_email
+from users.models import AuditEvent, User
 
 
 class EmailOrUsernameBackend(ModelBackend):
-    """Finds an account by its e-mail address, in any spelling, or by its username, in any case."""
+    """Finds an account by its e-mail address, in any spelling, or by its username, in any case.
+
+    The API and the admin both sign people in by it, so that one limit holds for both. An account that nobody has costs
+    as much time and as many tries as any other. Raises LimitReached.
+    """
 
     def authenticate(
         self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **kwargs: Any
@@ -15,12 +21,24 @@ class EmailOrUsernameBackend(ModelBackend):
         login = username or kwargs.get("email")
         if login is None or password is None:
             return None
-        by = {"email": login} if "@" in login else {"username__lower": login.lower()}
-        user = User.objects.filter(**by).first()
+        login = _folded(login)
+        user = User.objects.filter(**{"email" if "@" in login else "username__lower": login}).first()
+        attempt = limits.password_try(f"login {login}", user)
         if user is None:
-            User().set_password(password)  # an unknown account takes as long as a wrong password
-            return None
-        return user if user.check_password(password) and self.user_can_authenticate(user) else None
+            User().set_password(password)
+        elif user.check_password(password) and self.user_can_authenticate(user):
+            limits.password_was_right(attempt)
+            audit.record(AuditEvent.Kind.SIGNED_IN, user)
+            return user
+        audit.record(AuditEvent.Kind.SIGN_IN_FAILED, user)
+        return None
 
     def user_can_authenticate(self, user: Any) -> bool:
         return isinstance(user, User) and user.may_sign_in
+
+
+def _folded(login: str) -> str:
+    try:
+        return canonical_email(login)
+    except ValueError:
+        return login if "@" in login else login.lower()  # as an address it finds nobody, and must not begin to

@@ -23,11 +23,18 @@ class InvalidLink(InvalidField):
     default_detail = _("This link is not valid, was used already, or has expired.")
 
 
+class StaleLogin(BadRequest):
+    """A new way to sign in is added by who has just signed in, and not by who has found a token."""
+
+    default_code = "fresh_login_required"
+    default_detail = _("Sign in anew, and try again within five minutes.")
+
+
 class FreshLoginRequired(InvalidField):
     """Who has no password shows by a new login that it is still them."""
 
     fields, default_code = ("current_password",), "fresh_login_required"
-    default_detail = _("Sign in anew through your provider, and try again within five minutes.")
+    default_detail = StaleLogin.default_detail
 
 
 class InvalidToken(exceptions.AuthenticationFailed):
@@ -44,9 +51,18 @@ class NoActiveAccount(exceptions.AuthenticationFailed):
     default_detail = _("There is no active account with these credentials.")
 
 
-class MailLimitReached(exceptions.Throttled):
-    status_code = status.HTTP_429_TOO_MANY_REQUESTS
-    default_detail = _("Too many e-mails were asked for.")
+class LimitReached(exceptions.Throttled):
+    """Too often; `Retry-After` says how many seconds to wait."""
+
+    default_detail = _("Too many requests of this kind.")
+
+
+class LimitsUnavailable(exceptions.APIException):
+    """What counts is away, and what has a limit waits for it: nothing is let through uncounted."""
+
+    status_code, default_code = status.HTTP_503_SERVICE_UNAVAILABLE, "limits_unavailable"
+    default_detail = _("This cannot be done just now. Try again in a moment.")
+    wait = 5  # seconds
 
 
 class UnknownProvider(exceptions.NotFound):

@@ -3,7 +3,7 @@
 A message sent by Django's mail API inside a transaction is part of it: it goes out if and when the rest is committed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from email.utils import make_msgid
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,9 +16,9 @@ from django.utils import translation
 from djoser.email import BaseEmailMessage
 from djoser.utils import encode_uid
 
-from users.models import OutgoingEmail, User
-from users.tasks import deliver_waiting_mail_soon
-from users.tokens import ACTIVATION, EMAIL_CHANGE, EMAIL_UNDO, PASSWORD_RESET
+from users.models import MailRequest, OutgoingEmail, User
+from users.tasks import deliver_requested_mail_soon, deliver_waiting_mail_soon
+from users.tokens import ACTIVATION, EMAIL_UNDO, PASSWORD_RESET
 
 
 class QueueBackend(BaseEmailBackend):
@@ -27,7 +27,8 @@ class QueueBackend(BaseEmailBackend):
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
         for message in email_messages:
             to = ", ".join(message.recipients())
-            OutgoingEmail.objects.create(to=to, subject=message.subject[:255], message=_stored(message))
+            reader = getattr(message, "reader", None)
+            OutgoingEmail.objects.create(to=to, reader=reader, subject=message.subject[:255], message=_stored(message))
         transaction.on_commit(deliver_waiting_mail_soon)
         return len(email_messages)
 
@@ -63,6 +64,15 @@ class Email(BaseEmailMessage):
         return self.context
 
 
+def queue_for_whoever_has(email: str, compose: Callable[..., None], **arguments: Any) -> None:
+    """Have `compose(email, **arguments)` queue a mail, if there is anybody to get it, once the request is answered.
+
+    So the answer takes the same time whether there is or not.
+    """
+    MailRequest.objects.create(compose=f"{compose.__module__}.{compose.__qualname__}", email=email, arguments=arguments)
+    transaction.on_commit(deliver_requested_mail_soon)
+
+
 def link_to(page: str, user: User, token: str) -> str:
     return f"{settings.PUBLIC_URL}/account/{page}/{encode_uid(user.pk)}/{token}/"
 
@@ -74,11 +84,30 @@ class ActivationEmail(Email):
         super().__init__(user, url=link_to("activate", user, ACTIVATION.make(user)))
 
 
+def send_activation(email: str) -> None:
+    """The link that proves an address, to who has not proved it yet."""
+    user = User.objects.filter(email=email, is_active=True, email_verified_at=None).first()
+    if user:
+        ActivationEmail(user).queue()
+
+
+class AlreadyRegisteredEmail(Email):
+    """To the owner of an address with which somebody signed up again."""
+
+    template_name = "email/already_registered.html"
+
+
 class PasswordResetEmail(Email):
     template_name = "email/password_reset.html"
 
     def __init__(self, user: User) -> None:
         super().__init__(user, url=link_to("reset-password", user, PASSWORD_RESET.make(user)))
+
+
+def send_password_reset(email: str) -> None:
+    user = User.objects.filter(email=email, is_active=True).first()
+    if user:
+        PasswordResetEmail(user).queue()
 
 
 class PasswordChangedEmail(Email):
@@ -90,17 +119,28 @@ class EmailChangeEmail(Email):
 
     template_name = "email/email_change.html"
 
-    def __init__(self, user: User, new_email: str) -> None:
-        super().__init__(user, url=link_to("change-email", user, EMAIL_CHANGE.make(user, new_email)))
+    def __init__(self, user: User, token: str) -> None:
+        super().__init__(user, url=link_to("change-email", user, token))
+
+
+def send_email_change(email: str, user: int, token: str) -> None:
+    """The link by which `user` takes this address, unless it has an account."""
+    mover = User.objects.filter(pk=user, is_active=True).first()
+    if mover and not User.objects.filter(email=email).exists():
+        EmailChangeEmail(mover, token).queue(to=email)
 
 
 class EmailChangeNotice(Email):
-    """To the old address: somebody who got in wants to leave it. With the link that undoes it, done or not yet."""
+    """To the old address: somebody who got in wants to leave it.
+
+    With the link that undoes it, done or not yet, if the address was proved: else the account was never its owner's.
+    """
 
     template_name = "email/email_change_notice.html"
 
     def __init__(self, user: User) -> None:
-        super().__init__(user, url=link_to("keep-email", user, EMAIL_UNDO.make(user, user.email or "")))
+        proved = user.email_verified
+        super().__init__(user, url=proved and link_to("keep-email", user, EMAIL_UNDO.make(user, user.email or "")))
 
 
 class NewLinkEmail(Email):

@@ -3,15 +3,18 @@
 import hashlib
 import secrets
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.contrib.auth.hashers import check_password, make_password
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models.functions import Lower, Now
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
 
 from users.emails import canonical_email
@@ -78,7 +81,9 @@ class UserManager(BaseUserManager["User"]):
         return user
 
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
-        return self.create_user(email, password, **{"is_staff": True, "is_superuser": True} | fields)
+        """One who can enter the admin at once: who has the shell needs no proof of an address."""
+        rights = {"is_staff": True, "is_superuser": True, "email_verified_at": timezone.now()}
+        return self.create_user(email, password, **rights | fields)
 
 
 class User(AbstractBaseUser, PermissionsMixin):
@@ -129,6 +134,25 @@ class User(AbstractBaseUser, PermissionsMixin):
                 kwargs["update_fields"] = {*kwargs["update_fields"], "token_version"}
         super().save(*args, **kwargs)
 
+    def set_unusable_password(self) -> None:
+        """No password is a new one too, to `save`."""
+        super().set_unusable_password()
+        self._password = ""
+
+    def check_password(self, raw_password: str | None) -> bool:
+        """Whether it is the password. An older hash is renewed, unless the password was changed meanwhile."""
+
+        def renew(raw_password: str) -> None:
+            read, self.password = self.password, make_password(raw_password)
+            User.objects.filter(pk=self.pk, password=read).update(password=self.password)
+
+        return check_password(raw_password, self.password, renew)
+
+    def _get_session_auth_hash(self, secret: str | None = None) -> str:
+        """What ends every token ends the admin's sessions too."""
+        state = f"{self.password} {self.token_version}"
+        return salted_hmac("users.session", state, secret=secret, algorithm="sha256").hexdigest()
+
     @property
     def email_verified(self) -> bool:
         return self.email_verified_at is not None
@@ -163,17 +187,23 @@ class TokenFamily(models.Model):
     def __str__(self) -> str:
         return f"login {self.pk}"
 
+    class Rotation(Enum):
+        DONE, REUSED, REFUSED = range(3)
+
+        def __bool__(self) -> bool:
+            return self is TokenFamily.Rotation.DONE
+
     @classmethod
-    def rotate(cls, family_id: int, shown: str, successor: str) -> bool:
-        """Put `successor` in the place of `shown`; true for the one caller that did. Reuse ends the family."""
+    def rotate(cls, family_id: int, shown: str, successor: str) -> Rotation:
+        """Put `successor` in the place of `shown`; done for one caller. Reuse ends the family, and is told once."""
         now = timezone.now()
-        family = cls.objects.filter(pk=family_id, ended_at=None)
-        if family.filter(current=digest(shown), expires_at__gt=now).update(
+        family = cls.objects.filter(pk=family_id, ended_at=None, expires_at__gt=now)
+        if family.filter(current=digest(shown)).update(
             current=digest(successor), previous=digest(shown), rotated_at=now
         ):
-            return True
-        family.exclude(previous=digest(shown), rotated_at__gt=now - cls.REUSE_GRACE).update(ended_at=now)
-        return False
+            return cls.Rotation.DONE
+        reused = family.exclude(previous=digest(shown), rotated_at__gt=now - cls.REUSE_GRACE)
+        return cls.Rotation.REUSED if reused.update(ended_at=now) else cls.Rotation.REFUSED
 
     @classmethod
     def end(cls, family_id: int) -> bool:
@@ -191,6 +221,14 @@ class OutgoingEmail(models.Model):
     """A message on its way. The row is the queue: what is not yet sent is here, whoever has died meanwhile."""
 
     to = models.TextField(_("to"))
+    reader = models.ForeignKey(
+        User,
+        models.CASCADE,
+        null=True,
+        related_name="mails",
+        verbose_name=_("reader"),
+        help_text=_("Whose account it is about."),
+    )
     subject = models.CharField(_("subject"), max_length=255)
     message = models.JSONField(help_text="What `users.mail` makes the message of; emptied once it is sent.")
     created_at = models.DateTimeField(_("created at"), db_default=Now(), db_index=True)
@@ -229,3 +267,87 @@ class Usage(models.Model):
 
     def __str__(self) -> str:
         return f"{self.count} until {self.ends_at}"
+
+
+class PendingUndo(models.Model):
+    """A change of somebody's address that can still be undone by the link in the notice of it: see `UndoToken`."""
+
+    user = models.ForeignKey(User, models.CASCADE, related_name="pending_undos")
+    ends_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.pk} until {self.ends_at}"
+
+
+class MailRequest(models.Model):
+    """A mail that was asked for by an address alone. Whether somebody has it is looked up after the answer."""
+
+    compose = models.CharField(max_length=100, help_text="Path of what is called with the address.")
+    email = models.CharField(max_length=254)
+    arguments = models.JSONField(default=dict)
+    created_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return f"{self.compose} {self.pk}"
+
+
+class AuditEvent(models.Model):
+    """Something that happened to an account. Rows are added, and neither changed nor deleted one by one.
+
+    Of a closed account they lose their client.
+    """
+
+    class Kind(models.TextChoices):
+        SIGNED_IN = "signed_in", _("Signed in")
+        SIGN_IN_FAILED = "sign_in_failed", _("Failed to sign in")
+        SIGN_IN_LIMITED = "sign_in_limited", _("Too many tries to sign in")
+        SIGNED_OUT = "signed_out", _("Signed out")
+        SIGNED_OUT_EVERYWHERE = "signed_out_everywhere", _("Signed out everywhere")
+        TOKEN_REUSED = "token_reused", _("A refresh token was used twice")
+        EMAIL_VERIFIED = "email_verified", _("E-mail address verified")
+        EMAIL_CHANGE_ASKED = "email_change_asked", _("Change of the e-mail address asked for")
+        EMAIL_CHANGED = "email_changed", _("E-mail address changed")
+        EMAIL_KEPT = "email_kept", _("Change of the e-mail address undone")
+        PASSWORD_CHANGED = "password_changed", _("Password changed")
+        PASSWORD_RESET = "password_reset", _("Password reset by a link")
+        PROVIDER_ADDED = "provider_added", _("Provider added")
+        BLOCKED = "blocked", _("Blocked")
+        UNBLOCKED = "unblocked", _("Unblocked")
+        DATA_EXPORTED = "data_exported", _("Data exported")
+        ACCOUNT_CLOSED = "account_closed", _("Account closed")
+        CODE_GUESSING = "code_guessing", _("Referral codes are being guessed")
+
+    kind = models.CharField(_("what happened"), max_length=32, choices=Kind)
+    user = models.ForeignKey(
+        User, models.SET_NULL, null=True, related_name="audit_events", verbose_name=_("user"), db_index=False
+    )
+    actor = models.ForeignKey(
+        User,
+        models.PROTECT,
+        null=True,
+        related_name="+",
+        verbose_name=_("by"),
+        help_text=_("Staff, if it was not them."),
+    )
+    client = models.CharField(
+        _("client"), max_length=32, blank=True, help_text=_("The same for the same network; its address is not kept.")
+    )
+    request_id = models.CharField(_("request"), max_length=32)
+    detail = models.JSONField(_("detail"), default=dict)
+    created_at = models.DateTimeField(_("created at"), db_default=Now(), db_index=True)
+
+    class Meta:
+        verbose_name = _("audit event")
+        verbose_name_plural = _("audit events")
+        indexes = [models.Index(fields=["user", "-id"], name="users_auditevent_newest")]
+
+    def __str__(self) -> str:
+        return self.get_kind_display()
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if self.pk:
+            raise TypeError("what happened, happened")
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError("what happened, happened")

@@ -13,9 +13,10 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.fields import SkipField, empty, get_error_detail
+from social_django.models import UserSocialAuth
 
 from config.api.fields import FORBIDDEN, BooleanField, SecretField, StringField
-from users import services
+from users import audit, limits, services
 from users.emails import canonical_email
 from users.errors import (
     EmailTaken,
@@ -25,8 +26,17 @@ from users.errors import (
     NoActiveAccount,
     UsernameTaken,
 )
-from users.models import USERNAME, User
-from users.tokens import AccessToken, RefreshToken, read_token
+from users.models import USERNAME, AuditEvent, OutgoingEmail, TokenFamily, User
+from users.tokens import (
+    ACTIVATION,
+    EMAIL_CHANGE,
+    EMAIL_UNDO,
+    PASSWORD_RESET,
+    AccessToken,
+    LinkToken,
+    RefreshToken,
+    read_token,
+)
 from users.validators import MAX_PASSWORD_LENGTH
 
 TOKEN = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl"  # noqa: S105 (an example)
@@ -83,7 +93,7 @@ class SignUpSerializer(serializers.Serializer[User]):
     username = HandleField(required=False)
 
     def validate_email(self, email: str) -> str:
-        if User.objects.filter(email=email).exists():
+        if settings.REGISTRATION_REVEALS_ACCOUNTS and User.objects.filter(email=email).exists():
             raise EmailTaken.here()
         return email
 
@@ -130,7 +140,7 @@ class AccountChangeSerializer(serializers.Serializer[User]):
 
 
 class CurrentPasswordField(PasswordField):
-    """Asked of who has a password. Who has none needs a fresh login instead, and whatever they send is ignored."""
+    """Required of accounts that have a password; the others need a fresh sign-in instead, whatever they send."""
 
     def __init__(self) -> None:
         help_text = (
@@ -152,6 +162,18 @@ class CurrentPasswordField(PasswordField):
 
 class CurrentPasswordSerializer(DjoserCurrentPasswordSerializer):
     current_password = CurrentPasswordField()
+
+    def validate_current_password(self, value: str) -> str:
+        """Counted as a try to sign in: a token that was found is no way to guess the password."""
+        user = self.context["request"].user
+        attempt = limits.password_try(f"login {user.email}", user)
+        try:
+            password: str = super().validate_current_password(value)
+        except serializers.ValidationError:
+            audit.record(AuditEvent.Kind.SIGN_IN_FAILED, user)
+            raise
+        limits.password_was_right(attempt)
+        return password
 
 
 @extend_schema_serializer(
@@ -201,11 +223,16 @@ class AddressSerializer(serializers.Serializer[User]):
 
 
 class LinkSerializer(serializers.Serializer[None]):
-    """`uid` and `token` out of a mailed link. Sets `self.user`; the service has the last word on the token."""
+    """`uid` and `token` out of a mailed link of the kind `link`. Sets `self.user`.
+
+    A bad token gets its one answer before anything of the account has a say. The service has the last word on a good
+    one, under the lock.
+    """
 
     uid = LinkField()
     token = LinkField()
 
+    link: LinkToken
     user: User
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -213,6 +240,8 @@ class LinkSerializer(serializers.Serializer[None]):
             self.user = User.objects.get(pk=int(decode_uid(attrs["uid"])), is_active=True)
         except (User.DoesNotExist, ValueError, OverflowError):
             raise InvalidLink from None
+        if self.link.read(self.user, attrs["token"]) is None:
+            raise InvalidLink
         return attrs
 
 
@@ -223,6 +252,8 @@ LINK_EXAMPLE = {"uid": "NDI", "token": "WzQyLCIyZjEi:1tqLw2:Zk1h"}
 class ActivationSerializer(LinkSerializer):
     """The link that proves an address."""
 
+    link = ACTIVATION
+
     def save(self, **kwargs: Any) -> None:
         services.verify_email(self.user, self.validated_data["token"])
 
@@ -231,6 +262,8 @@ class ActivationSerializer(LinkSerializer):
 class SetEmailConfirmSerializer(LinkSerializer):
     """The link that proves a new address."""
 
+    link = EMAIL_CHANGE
+
     def save(self, **kwargs: Any) -> None:
         services.change_email(self.user, self.validated_data["token"])
 
@@ -238,6 +271,8 @@ class SetEmailConfirmSerializer(LinkSerializer):
 @extend_schema_serializer(examples=[OpenApiExample("A link", value=LINK_EXAMPLE, request_only=True)])
 class KeepEmailSerializer(LinkSerializer):
     """The link that undoes a change of address."""
+
+    link = EMAIL_UNDO
 
     def save(self, **kwargs: Any) -> None:
         services.keep_email(self.user, self.validated_data["token"])
@@ -250,6 +285,8 @@ class KeepEmailSerializer(LinkSerializer):
 )
 class PasswordResetConfirmSerializer(LinkSerializer):
     """The link that lets someone in who forgot the password."""
+
+    link = PASSWORD_RESET
 
     new_password = PasswordField()
 
@@ -377,3 +414,41 @@ class ProvidersSerializer(serializers.Serializer[Any]):
         title = serializers.CharField(read_only=True, help_text="For a button.")
 
     providers = Provider(many=True, read_only=True)
+
+
+class SignInSerializer(serializers.ModelSerializer[TokenFamily]):
+    class Meta:
+        model = TokenFamily
+        fields = ("created_at", "rotated_at", "expires_at", "ended_at")
+        read_only_fields = fields
+
+
+class IdentitySerializer(serializers.ModelSerializer[UserSocialAuth]):
+    class Meta:
+        model = UserSocialAuth
+        fields = ("provider", "uid", "created")
+        read_only_fields = fields
+
+
+class MailSerializer(serializers.ModelSerializer[OutgoingEmail]):
+    class Meta:
+        model = OutgoingEmail
+        fields = ("to", "subject", "created_at", "sent_at")
+        read_only_fields = fields
+
+
+class AuditEventSerializer(serializers.ModelSerializer[AuditEvent]):
+    class Meta:
+        model = AuditEvent
+        fields = ("kind", "created_at", "client", "detail")
+        read_only_fields = fields
+
+
+class ExportSerializer(serializers.Serializer[User]):
+    """What this app knows of somebody."""
+
+    language = serializers.CharField(read_only=True, help_text="In which mails are written.")
+    sign_ins = SignInSerializer(many=True, read_only=True, source="token_families")
+    providers = IdentitySerializer(many=True, read_only=True, source="social_auth")
+    mails = MailSerializer(many=True, read_only=True, help_text="Those about the account that are still kept.")
+    audit_events = AuditEventSerializer(many=True, read_only=True, help_text="What happened to the account.")

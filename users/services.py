@@ -5,19 +5,23 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.models import Session
 from django.db import IntegrityError, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone, translation
 from social_django.models import Association, Nonce, UserSocialAuth
 
-from users import mail
+from users import audit, limits, mail
+from users.deadlocks import again_after_deadlock
 from users.errors import EmailTaken, InvalidLink, InvalidToken, UsernameTaken
-from users.models import OutgoingEmail, TokenFamily, Usage, User, made_up_username
+from users.models import AuditEvent, MailRequest, OutgoingEmail, PendingUndo, TokenFamily, Usage, User, made_up_username
 from users.signals import account_closed
 from users.tokens import ACTIVATION, EMAIL_CHANGE, EMAIL_UNDO, PASSWORD_RESET
+
+Kind = AuditEvent.Kind
 
 
 def prepare_account(*, email: str, password: str, username: str | None = None) -> User:
@@ -29,10 +33,25 @@ def prepare_account(*, email: str, password: str, username: str | None = None) -
 
 @transaction.atomic
 def open_account(user: User) -> User:
-    """Store a prepared account and queue the mail that proves its address. Raises EmailTaken, UsernameTaken."""
-    _save_unique(user)
-    if not user.email_verified:
-        mail.ActivationEmail(user).queue()
+    """Store a prepared account and queue the mail that proves its address. Raises EmailTaken, UsernameTaken.
+
+    Where sign-ups must not tell which addresses have accounts, an address that is taken makes an account too: one that
+    nobody can use, with all a stranger gets to see of any other. The owner of the address is told.
+    """
+    email, owner = user.email or "", None
+    if not settings.REGISTRATION_REVEALS_ACCOUNTS:
+        owner = User.objects.filter(email=email).first()
+    if owner:
+        user.email, user.is_active, user.closed_at = None, False, timezone.now()
+    try:
+        _save_unique(user)
+    except EmailTaken:
+        if settings.REGISTRATION_REVEALS_ACCOUNTS:
+            raise
+        return open_account(user)  # somebody was a moment faster
+    if not user.email_verified and limits.count_mail_if_room(email):
+        (mail.AlreadyRegisteredEmail(owner) if owner else mail.ActivationEmail(user)).queue()
+    user.email = email  # for the answer
     return user
 
 
@@ -64,7 +83,7 @@ def _unique(user: User) -> Iterator[None]:
             yield
     except IntegrityError as error:
         said = str(error).partition("\n")[0]
-        if "email" in said or User.objects.exclude(pk=user.pk).filter(email=user.email).exists():
+        if "email" in said or (user.email and User.objects.exclude(pk=user.pk).filter(email=user.email).exists()):
             raise EmailTaken from None
         if "username" in said:
             raise UsernameTaken from None
@@ -79,32 +98,65 @@ def verify_email(user: User, token: str) -> None:
         raise InvalidLink
     user.email_verified_at = timezone.now()
     user.save(update_fields=["email_verified_at"])
+    audit.record(Kind.EMAIL_VERIFIED, user)
 
 
 def set_password(user: User, password: str) -> None:
     """Give the account a new password. Every token and login of it ends. Raises InvalidToken."""
     user.set_password(password)  # hashed before the lock
     with transaction.atomic():
-        _store_password(lock_account(user), user)
+        _store_password(lock_account(user), user, Kind.PASSWORD_CHANGED)
 
 
 def reset_password(user: User, token: str, password: str) -> None:
-    """The same for someone who has the mailed link. Raises InvalidLink, also for the second of two at once."""
+    """Set a new password by the mailed link; ends every token. Raises InvalidLink, also for the second of two."""
     user.set_password(password)
     with transaction.atomic():
         stored = _locked(user)
         if PASSWORD_RESET.read(stored, token) is None:
             raise InvalidLink
-        stored.email_verified_at = stored.email_verified_at or timezone.now()  # the link came by that mailbox
-        _store_password(stored, user)
+        if not stored.email_verified:  # the link came by that mailbox; whoever was in before may not be its owner
+            stored.email_verified_at = timezone.now()
+            UserSocialAuth.objects.filter(user=stored).delete()
+        _store_password(stored, user, Kind.PASSWORD_RESET)
 
 
-def _store_password(stored: User, changed: User) -> None:
+def _store_password(stored: User, changed: User, kind: AuditEvent.Kind) -> None:
     stored.password = changed.password
     stored.token_version += 1
     stored.save(update_fields=["password", "token_version", "email_verified_at"])
-    TokenFamily.objects.filter(user=stored).delete()
-    mail.PasswordChangedEmail(stored).queue()
+    _note_new_password(stored, kind)
+
+
+@transaction.atomic
+def note_new_password(user: User) -> None:
+    """Do what a new password entails, after a form of the admin has stored it."""
+    _note_new_password(user, Kind.PASSWORD_CHANGED)
+
+
+def _note_new_password(user: User, kind: AuditEvent.Kind) -> None:
+    TokenFamily.objects.filter(user=user).delete()
+    audit.record(kind, user)
+    mail.PasswordChangedEmail(user).queue()
+
+
+@transaction.atomic
+def log_out_everywhere(user: User) -> None:
+    """End every token and every session of the account."""
+    _end_tokens(lock_account(user))
+    audit.record(Kind.SIGNED_OUT_EVERYWHERE, user)
+
+
+@transaction.atomic
+def note_block(user: User, *, blocked: bool, by: User) -> None:
+    """Write down that staff blocked an account, or unblocked it. A token from before works neither way."""
+    _end_tokens(user)
+    audit.record(Kind.BLOCKED if blocked else Kind.UNBLOCKED, user, by=by)
+
+
+def _end_tokens(user: User) -> None:
+    User.objects.filter(pk=user.pk).update(token_version=F("token_version") + 1)
+    TokenFamily.objects.filter(user=user).delete()
 
 
 @transaction.atomic
@@ -115,11 +167,13 @@ def ask_for_email_change(user: User, new_email: str) -> None:
 
     Where the new address has an account already it gets no link; that is not told to who asks.
     """
-    if not User.objects.filter(email=new_email).exists():
-        mail.EmailChangeEmail(user, new_email).queue(to=new_email)
+    token = EMAIL_CHANGE.make(user, new_email)  # now, so that whatever ends it from here on does
+    mail.queue_for_whoever_has(new_email, mail.send_email_change, user=user.pk, token=token)
     mail.EmailChangeNotice(user).queue()
+    audit.record(Kind.EMAIL_CHANGE_ASKED, user)
 
 
+@again_after_deadlock
 @transaction.atomic
 def change_email(user: User, token: str) -> None:
     """Move the account to the address that `token` proves. Raises InvalidLink, EmailTaken."""
@@ -129,30 +183,32 @@ def change_email(user: User, token: str) -> None:
         raise InvalidLink
     user.email, user.email_verified_at = new_email, timezone.now()
     _save_unique(user, update_fields=["email", "email_verified_at"])
+    audit.record(Kind.EMAIL_CHANGED, user)
 
 
+@again_after_deadlock
 @transaction.atomic
 def keep_email(user: User, token: str) -> None:
     """Undo the change of address of which the notice with `token` told, whether or not it was done.
 
     Whoever asked for it got in. So every token and login ends, and what they knew or made to sign in with: the
-    password, and providers added since. A mail to the old address lets its reader set a new password.
+    password, and the providers. A mail to the old address lets its reader set a new password.
     Raises InvalidLink, and EmailTaken where another account has proved the old address meanwhile.
     """
     user = _locked(user)
-    undone = EMAIL_UNDO.use(user, token)
-    if undone is None:
+    old_email = EMAIL_UNDO.use(user, token)
+    if old_email is None:
         raise InvalidLink
-    user.email, asked_at = undone
+    user.email = old_email
     same_address = User.objects.filter(email=user.email, is_active=True).exclude(pk=user.pk)
     for squatter in same_address.filter(email_verified_at=None).select_for_update(no_key=True):
         close_account(squatter)  # a thief could sign up with the address, and never prove it
     user.email_verified_at = timezone.now()
     user.set_unusable_password()
-    user.token_version += 1
-    _save_unique(user, update_fields=["email", "email_verified_at", "password", "token_version"])
+    _save_unique(user, update_fields=["email", "email_verified_at", "password"])
     TokenFamily.objects.filter(user=user).delete()
-    UserSocialAuth.objects.filter(user=user, created__gte=asked_at).delete()
+    UserSocialAuth.objects.filter(user=user).delete()
+    audit.record(Kind.EMAIL_KEPT, user)
     mail.PasswordResetEmail(user).queue()
 
 
@@ -164,20 +220,24 @@ def close_account(user: User) -> None:
     """
     user = lock_account(user)
     account_closed.send(User, user=user)
-    OutgoingEmail.objects.filter(to=user.email).delete()
+    OutgoingEmail.objects.filter(reader=user).delete()
+    if user.email_verified:  # else what waits for the address may be another's
+        MailRequest.objects.filter(email=user.email).delete()
     TokenFamily.objects.filter(user=user).delete()
+    PendingUndo.objects.filter(user=user).delete()
     UserSocialAuth.objects.filter(user=user).delete()
-    user.email = user.email_verified_at = None
+    user.email = None
     user.username = made_up_username().replace("user-", "closed-")
     user.set_unusable_password()
     user.is_active = user.is_staff = user.is_superuser = user.discoverable_by_email = False
-    user.token_version += 1
     user.closed_at = timezone.now()
     user.save()
     user.groups.clear()
     user.user_permissions.clear()
     about_them = {"content_type": ContentType.objects.get_for_model(User), "object_id": str(user.pk)}
     LogEntry.objects.filter(**about_them).update(object_repr=str(user))  # the admin's log had their name
+    AuditEvent.objects.filter(user=user).update(client="")
+    audit.record(Kind.ACCOUNT_CLOSED, user)
 
 
 def delete_what_is_over() -> dict[str, int]:
@@ -187,6 +247,8 @@ def delete_what_is_over() -> dict[str, int]:
     over: dict[str, QuerySet[Any]] = {
         "counts": Usage.objects.filter(ends_at__lte=now),
         "logins": TokenFamily.objects.filter(Q(expires_at__lt=yesterday) | Q(ended_at__lt=yesterday)),
+        "undos": PendingUndo.objects.filter(ends_at__lte=now),
+        "requests": MailRequest.objects.filter(created_at__lt=yesterday),
         "sessions": Session.objects.filter(expire_date__lt=now),
         "states": Nonce.objects.filter(timestamp__lt=yesterday.timestamp()),  # of who left for a provider for good
         "nonces": Association.objects.filter(issued__lt=yesterday.timestamp()),

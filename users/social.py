@@ -14,7 +14,7 @@ from social_core.exceptions import SocialAuthBaseException
 from social_django.models import DjangoStorage
 from social_django.strategy import DjangoStrategy
 
-from users import mail
+from users import audit, mail
 from users.emails import canonical_email
 from users.errors import (
     AccountExists,
@@ -25,7 +25,7 @@ from users.errors import (
     SignInFailed,
     UnknownProvider,
 )
-from users.models import User, made_up_username
+from users.models import AuditEvent, User, made_up_username
 
 
 class Strategy(DjangoStrategy):
@@ -103,6 +103,7 @@ def complete(request: Request, provider: str, returned: dict[str, Any]) -> User:
     if not isinstance(user, User):
         raise SignInFailed
     if not user.may_sign_in:
+        audit.record(AuditEvent.Kind.SIGN_IN_FAILED, user, provider=provider)
         raise NoActiveAccount
     return user
 
@@ -117,6 +118,7 @@ def _key(state: str) -> str:
 def tell_of_a_new_link(user: User, is_new: bool, new_association: bool, backend: BaseAuth, **kwargs: Any) -> None:
     """Mail a notice when an account that was there before can be entered in a new way."""
     if new_association and not is_new:
+        audit.record(AuditEvent.Kind.PROVIDER_ADDED, user, provider=backend.name)
         mail.NewLinkEmail(user, provider=backend.get_title(backend.strategy)).queue()
 
 
@@ -124,16 +126,18 @@ def prepare_social_account(backend: Any, details: dict[str, Any], response: dict
     """An account, not stored yet, for someone who comes through a provider for the first time.
 
     An address that has an account is refused, whatever the provider says of it: who owns the account signs in and
-    adds the provider there. Raises NoEmailFromProvider, AccountExists.
+    adds the provider there. Where sign-ups must not tell which addresses have accounts, only who owns the address is
+    told. Raises NoEmailFromProvider, AccountExists.
     """
     told = details.get("email")
     try:
         email = canonical_email(told if isinstance(told, str) else "")
     except ValueError:
         raise NoEmailFromProvider from None
+    vouched_for = backend.vouches_for_email(response)
     if User.objects.filter(email=email).exists():
-        raise AccountExists
+        raise AccountExists if vouched_for or settings.REGISTRATION_REVEALS_ACCOUNTS else NoActiveAccount
     user = User(email=email, username=made_up_username(), language=translation.get_language() or "en")
-    user.email_verified_at = timezone.now() if backend.vouches_for_email(response) else None
+    user.email_verified_at = timezone.now() if vouched_for else None
     user.set_unusable_password()
     return user

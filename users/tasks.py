@@ -8,17 +8,20 @@ from typing import Any
 from celery import shared_task
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives, get_connection
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
+from django.utils.module_loading import import_string
 from kombu.exceptions import OperationalError
 
-from users.models import OutgoingEmail
+from users.models import MailRequest, OutgoingEmail
 
 logger = logging.getLogger(__name__)
 
 TRY_FOR = timedelta(minutes=2)  # how long one try may take before another sender takes over
 LONGEST_PAUSE = timedelta(hours=6)
 MOST_TRIES = 20  # about three days
+
+PAUSE = 0.3  # seconds after which whoever asked has got an answer, which is not to wait for what is found out
 
 _asked_for, _delivering = threading.Event(), threading.Lock()
 
@@ -31,7 +34,21 @@ def deliver_waiting_mail_soon() -> None:
     """
     if settings.CELERY_TASK_ALWAYS_EAGER and settings.EMAIL_HOST:
         threading.Thread(target=_deliver_in_thread, daemon=True).start()
-        return
+    else:
+        _hand_over()
+
+
+def deliver_requested_mail_soon() -> None:
+    """The same for mail of which the answer must not tell whether there is any: never before the answer."""
+    if settings.CELERY_TASK_ALWAYS_EAGER:
+        timer = threading.Timer(PAUSE, _deliver_in_thread)
+        timer.daemon = True
+        timer.start()
+    else:
+        _hand_over()
+
+
+def _hand_over() -> None:
     try:
         deliver_waiting_mail.delay()
     except OperationalError:
@@ -55,9 +72,27 @@ def _deliver_in_thread() -> None:
 
 @shared_task
 def deliver_waiting_mail(most: int = 100) -> int:
-    """Try each mail that is due, the oldest first, at most `most` of them; return how many went out."""
+    """Answer what was asked for, then try each mail that is due, the oldest first, at most `most` of them.
+
+    Returns how many went out.
+    """
+    for request in MailRequest.objects.order_by("id")[:most]:
+        _answer(request)
     due = OutgoingEmail.objects.due().order_by("next_try_at")[:most]
     return sum(_deliver(mail) for mail in due)
+
+
+def _answer(request: MailRequest) -> None:
+    """Queue the mail that was asked for, if there is anybody to get it. Of two workers at it, one does.
+
+    One that cannot be made is left for the next try, and keeps no other from going out.
+    """
+    try:
+        with transaction.atomic():
+            if MailRequest.objects.filter(pk=request.pk).delete()[0]:
+                import_string(request.compose)(request.email, **request.arguments)
+    except Exception as error:
+        logger.error("mail request %s was not answered: %s", request.pk, type(error).__name__)
 
 
 def _deliver(mail: OutgoingEmail) -> bool:

@@ -1,7 +1,6 @@
 """Tokens: the access and refresh tokens of the API, and those in the links of e-mails."""
 
-import secrets
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from django.conf import settings
@@ -10,18 +9,40 @@ from django.utils import timezone
 from django.utils.crypto import salted_hmac
 from rest_framework.request import Request
 from rest_framework_simplejwt import authentication, tokens
-from rest_framework_simplejwt.exceptions import TokenError
+from rest_framework_simplejwt.backends import TokenBackend
+from rest_framework_simplejwt.exceptions import TokenBackendError, TokenBackendExpiredToken, TokenError
+from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.utils import datetime_to_epoch
 
+from users import audit
 from users.errors import InvalidToken
-from users.models import TokenFamily, Usage, User, digest
+from users.models import AuditEvent, PendingUndo, TokenFamily, User, digest
 
 MAX_ID = 2**63 - 1
 T = TypeVar("T", bound=tokens.Token)
 
 
+class _TwoKeys(TokenBackend):
+    """Signs with one key and takes what the one before it has signed, while that is set: keys can be changed."""
+
+    def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:
+        try:
+            return super().decode(token, verify)
+        except TokenBackendExpiredToken:
+            raise
+        except TokenBackendError:
+            if not settings.JWT_PREVIOUS_KEY:
+                raise
+            previous = TokenBackend(self.algorithm, settings.JWT_PREVIOUS_KEY, "", self.audience, self.issuer)
+            return previous.decode(token, verify)
+
+
 class _Checked(tokens.Token):
     """A token whose claims may hold anything at all under a good signature, and are refused as any bad token is."""
+
+    token_backend = _TwoKeys(
+        api_settings.ALGORITHM, api_settings.SIGNING_KEY, "", api_settings.AUDIENCE, api_settings.ISSUER
+    )
 
     def __init__(self, token: Any = None, verify: bool = True) -> None:
         try:
@@ -78,7 +99,12 @@ class RefreshToken(_Checked, tokens.RefreshToken):
         successor.payload |= {claim: self.get(claim) for claim in ("sub", "ver", "fam", "end", "auth_time")}
         successor["exp"] = min(successor["exp"], _whole(self, "end"))
         alive = User.objects.filter(pk=_whole(self, "sub"), is_active=True, token_version=_whole(self, "ver"))
-        if not alive.exists() or not TokenFamily.rotate(_whole(self, "fam"), str(self["jti"]), str(successor["jti"])):
+        if not alive.exists():
+            raise InvalidToken
+        rotation = TokenFamily.rotate(_whole(self, "fam"), str(self["jti"]), str(successor["jti"]))
+        if rotation is TokenFamily.Rotation.REUSED:
+            audit.record(AuditEvent.Kind.TOKEN_REUSED, _whole(self, "sub"))
+        if not rotation:
             raise InvalidToken
         return successor
 
@@ -86,6 +112,7 @@ class RefreshToken(_Checked, tokens.RefreshToken):
         """Log out. Raises InvalidToken where the login had ended before."""
         if not TokenFamily.end(_whole(self, "fam")):
             raise InvalidToken
+        audit.record(AuditEvent.Kind.SIGNED_OUT, _whole(self, "sub"))
 
     @property
     def pair(self) -> dict[str, str]:
@@ -162,27 +189,22 @@ class UndoToken(LinkToken):
     """A token that takes back what somebody else may have done to an account, its payload being how it was before.
 
     Who took the account over can change any of its state, so none counts but that it is neither blocked nor closed.
-    What makes a token good is a row of ours. Using one ends it and all that were made after it, for those may have
+    What makes a token good is its row. Using one ends it and all that were made after it, for those may have
     gone to a thief; one that was made before stays good, so that a thief who undoes something gains nothing.
     """
 
     def make(self, user: User, payload: str = "") -> str:
-        key = f"{self._rows_of(user)}{secrets.token_hex(8)}"
-        row = Usage.objects.create(key=key, ends_at=timezone.now() + self.lifetime)
+        row = PendingUndo.objects.create(user=user, ends_at=timezone.now() + self.lifetime)
         return super().make(user, f"{row.pk} {payload}")
 
-    def use(self, user: User, token: str) -> tuple[str, datetime] | None:
-        """The payload of a good token and when it was made; None for any other. Lock the account before."""
+    def use(self, user: User, token: str) -> str | None:
+        """The payload of a good token, which is used up by it; None for any other. Lock the account before."""
         number, _space, payload = (self.read(user, token) or "").partition(" ")
-        rows = Usage.objects.filter(key__startswith=self._rows_of(user))
-        row = rows.filter(pk=number).first() if number else None
-        if row is None:
+        pending = PendingUndo.objects.filter(user=user)
+        if not number or not pending.filter(pk=number).exists():
             return None
-        rows.filter(pk__gte=row.pk).delete()
-        return payload, row.ends_at - self.lifetime
-
-    def _rows_of(self, user: User) -> str:
-        return f"{self.salt}:{user.pk}:"
+        pending.filter(pk__gte=number).delete()
+        return payload
 
     def _state(self, user: User) -> str:
         return str(user.is_active)

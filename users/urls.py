@@ -4,7 +4,16 @@ from django.urls import path
 from rest_framework.permissions import AllowAny
 
 from users.pages import ActivationPage, EmailChangePage, KeepEmailPage, PasswordResetPage
-from users.views import AccountViewSet, LogInView, LogOutView, ProvidersView, ProviderView, RefreshView, VerifyView
+from users.views import (
+    AccountViewSet,
+    LogInView,
+    LogOutEverywhereView,
+    LogOutView,
+    ProvidersView,
+    ProviderView,
+    RefreshView,
+    VerifyView,
+)
 
 # A stale token that a client sends along must not keep anyone from a call that needs none.
 OPEN: dict[str, list[type]] = {"authentication_classes": [], "permission_classes": [AllowAny]}
@@ -14,6 +23,7 @@ account = AccountViewSet.as_view
 urlpatterns = [
     path("auth/users/", account({"post": "create"}, **OPEN)),
     path("auth/users/me/", account({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}), name="me"),
+    path("auth/users/me/export/", account({"get": "export"})),
     path("auth/users/activation/", account({"post": "activation"}, **OPEN)),
     path("auth/users/resend_activation/", account({"post": "resend_activation"}, **OPEN)),
     path("auth/users/set_password/", account({"post": "set_password"})),
@@ -26,6 +36,7 @@ urlpatterns = [
     path("auth/jwt/refresh/", RefreshView.as_view()),
     path("auth/jwt/verify/", VerifyView.as_view()),
     path("auth/jwt/logout/", LogOutView.as_view()),
+    path("auth/jwt/logout_all/", LogOutEverywhereView.as_view()),
     path("auth/o/", ProvidersView.as_view()),
     path("auth/o/<slug:provider>/", ProviderView.as_view()),
     path("account/activate/<uid>/<token>/", ActivationPage.as_view()),

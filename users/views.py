@@ -1,6 +1,6 @@
 """The calls under `/auth`: djoser's accounts and simplejwt's tokens, with the rules of this service."""
 
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from djoser.conf import settings as djoser
@@ -9,6 +9,7 @@ from djoser.views import UserViewSet
 from drf_spectacular.helpers import lazy_serializer
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import status
+from rest_framework.decorators import action
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -17,7 +18,7 @@ from rest_framework.views import APIView
 from rest_framework_simplejwt import views as simplejwt
 
 from config.api.schema import refuses
-from users import limits, mail, services
+from users import audit, limits, mail, services
 from users.errors import (
     AccountExists,
     EmailTaken,
@@ -26,15 +27,16 @@ from users.errors import (
     InvalidLink,
     InvalidRedirectUri,
     InvalidToken,
-    MailLimitReached,
+    LimitReached,
     NoActiveAccount,
     NoEmailFromProvider,
     ProviderUnavailable,
     SignInFailed,
+    StaleLogin,
     UnknownProvider,
     UsernameTaken,
 )
-from users.models import User
+from users.models import AuditEvent, User
 from users.serializers import (
     AccountChangeSerializer,
     AddressSerializer,
@@ -47,7 +49,7 @@ from users.serializers import (
     SetEmailSerializer,
 )
 from users.social import Strategy, backend_of, begin, complete
-from users.tokens import BearerAuthentication, RefreshToken, SignedInRequest
+from users.tokens import AccessToken, BearerAuthentication, RefreshToken, SignedInRequest
 
 Account = lazy_serializer(settings.DJOSER["SERIALIZERS"]["user"])
 
@@ -62,13 +64,14 @@ class AccountViewSet(UserViewSet):
         return user
 
     @extend_schema(responses={201: Account()})
-    @refuses(EmailTaken, UsernameTaken)
+    @refuses(EmailTaken, UsernameTaken, LimitReached)
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Sign up
 
         Makes an account, and sends a link to its address that proves it. With `referral_code` the new account becomes
         a referral of whoever the code belongs to, in the same transaction.
         """
+        limits.count_sign_up()
         return super().create(request, *args, **kwargs)
 
     def perform_create(self, serializer: BaseSerializer[User], *args: Any, **kwargs: Any) -> None:
@@ -94,7 +97,7 @@ class AccountViewSet(UserViewSet):
         services.change_account(request.user, **serializer.validated_data)
         return Response(self.get_serializer(request.user).data)
 
-    @refuses(FreshLoginRequired)
+    @refuses(FreshLoginRequired, LimitReached)
     def destroy(self, request: SignedInRequest, *args: Any, **kwargs: Any) -> Response:
         """Close my account
 
@@ -107,6 +110,19 @@ class AccountViewSet(UserViewSet):
     def perform_destroy(self, instance: User) -> None:
         services.close_account(instance)
 
+    @extend_schema(responses={200: djoser.SERIALIZERS.export})
+    @action(["get"], detail=False)
+    @refuses(LimitReached)
+    def export(self, request: SignedInRequest) -> Response:
+        """Export my data
+
+        All that the service knows of you, and nothing of anybody else.
+        """
+        limits.count_export(request.user)
+        data = djoser.SERIALIZERS.export(request.user).data
+        audit.record(AuditEvent.Kind.DATA_EXPORTED, request.user)
+        return Response(data, headers={"Content-Disposition": 'attachment; filename="my-data.json"'})
+
     @extend_schema(responses={204: None})
     @refuses(InvalidLink)
     def activation(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -117,20 +133,18 @@ class AccountViewSet(UserViewSet):
         return self._save(self.get_serializer(data=request.data))
 
     @extend_schema(responses={204: None})
-    @refuses(MailLimitReached)
+    @refuses(LimitReached)
     def resend_activation(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Mail the link again
 
         Sends the link that proves the address, if there is an account with it that still needs one. The answer is the
         same if there is none.
         """
-        user = self._addressee(request)
-        if user and not user.email_verified:
-            mail.ActivationEmail(user).queue()
+        mail.queue_for_whoever_has(self._address(request), mail.send_activation)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(responses={204: None})
-    @refuses(FreshLoginRequired)
+    @refuses(FreshLoginRequired, LimitReached)
     def set_password(self, request: SignedInRequest, *args: Any, **kwargs: Any) -> Response:
         """Change my password
 
@@ -139,20 +153,19 @@ class AccountViewSet(UserViewSet):
         """
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
+        limits.count_notice(request.user)
         services.set_password(request.user, serializer.validated_data["new_password"])
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(responses={204: None})
-    @refuses(MailLimitReached)
+    @refuses(LimitReached)
     def reset_password(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Forgot my password
 
         Mails a link by which a new password can be set, good for one hour. The answer is the same if there is no such
         account.
         """
-        user = self._addressee(request)
-        if user:
-            mail.PasswordResetEmail(user).queue()
+        mail.queue_for_whoever_has(self._address(request), mail.send_password_reset)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(responses={204: None})
@@ -166,7 +179,7 @@ class AccountViewSet(UserViewSet):
         return self._save(self.get_serializer(data=request.data))
 
     @extend_schema(request=SetEmailSerializer, responses={204: None})
-    @refuses(FreshLoginRequired, MailLimitReached)
+    @refuses(FreshLoginRequired, LimitReached)
     def set_email(self, request: SignedInRequest, *args: Any, **kwargs: Any) -> Response:
         """Change my address
 
@@ -177,7 +190,8 @@ class AccountViewSet(UserViewSet):
         serializer = SetEmailSerializer(data=request.data, context=self.get_serializer_context())
         serializer.is_valid(raise_exception=True)
         new_email = serializer.validated_data["new_email"]
-        limits.count_mail(to=new_email, sender=request.user)
+        limits.count_mail(to=new_email)
+        limits.count_notice(request.user)
         services.ask_for_email_change(request.user, new_email)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
@@ -201,13 +215,13 @@ class AccountViewSet(UserViewSet):
         """
         return self._save(KeepEmailSerializer(data=request.data))
 
-    def _addressee(self, request: Request) -> User | None:
-        """The account that a mail is asked for by its address, counted whether there is one or not."""
+    def _address(self, request: Request) -> str:
+        """Where a mail is asked to go, counted whether there is an account or not."""
         serializer = AddressSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        email = serializer.validated_data["email"]
+        email: str = serializer.validated_data["email"]
         limits.count_mail(to=email)
-        return User.objects.filter(email=email, is_active=True).first()
+        return email
 
     def _save(self, serializer: BaseSerializer[Any]) -> Response:
         serializer.is_valid(raise_exception=True)
@@ -219,7 +233,7 @@ class LogInView(simplejwt.TokenObtainPairView):
     tag = "Tokens"
 
     @extend_schema(responses=PairSerializer, auth=[])
-    @refuses(NoActiveAccount)
+    @refuses(NoActiveAccount, LimitReached)
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Sign in
 
@@ -273,6 +287,19 @@ class LogOutView(simplejwt.TokenBlacklistView):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
+class LogOutEverywhereView(APIView):
+    tag = "Tokens"
+
+    @extend_schema(request=None, responses={204: None})
+    def post(self, request: SignedInRequest) -> Response:
+        """Sign out everywhere
+
+        Ends every sign-in of the account at once, on all devices, and every token of theirs.
+        """
+        services.log_out_everywhere(request.user)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
 PROVIDER = OpenApiParameter("provider", str, OpenApiParameter.PATH, description="Its name, from the list of providers.")
 
 
@@ -292,15 +319,18 @@ class ProviderView(ProviderAuthView):
         responses={200: AuthorizationUrlSerializer},
         auth=[{}, {"bearer": []}],
     )
-    @refuses(InvalidRedirectUri, UnknownProvider, ProviderUnavailable)
+    @refuses(InvalidRedirectUri, StaleLogin, UnknownProvider, LimitReached, ProviderUnavailable)
     def get(self, request: Request, provider: str) -> Response:
         """Leave for a provider
 
         Gives the address of the provider's page, to which you send the person's browser. `redirect_uri` is where the
         provider sends them back; it has to be one of those that are allowed, to the letter. A `referral_code` is
         checked now and kept on the server until they are back. Keep the session cookie: the way back needs it. Signed
-        in, this adds the provider to your account.
+        in, this adds the provider to your account, and takes a login of the last five minutes.
         """
+        limits.count_sign_up()
+        if request.user.is_authenticated and not cast(AccessToken, request.auth).is_fresh:
+            raise StaleLogin
         serializer = djoser.SERIALIZERS.provider_start(data=request.query_params)
         serializer.is_valid(raise_exception=True)
         return Response({"authorization_url": begin(request, provider, **serializer.validated_data)})
@@ -330,6 +360,7 @@ class ProviderView(ProviderAuthView):
         serializer = ProviderReturnSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         user = complete(request, provider, serializer.validated_data)
+        audit.record(AuditEvent.Kind.SIGNED_IN, user, provider=provider)
         pair = RefreshToken.for_user(user).pair
         return Response(djoser.SERIALIZERS.provider_auth(pair | {"user": user}).data, status=status.HTTP_201_CREATED)
 

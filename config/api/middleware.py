@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest, HttpResponse
 from django.middleware.common import CommonMiddleware
-from rest_framework.exceptions import ParseError
+from rest_framework.exceptions import ParseError, PermissionDenied
 
 from config.api.problems import BadRequest, ContentTooLarge, problem_response
 
@@ -16,7 +16,8 @@ LENGTH = re.compile(r"[0-9]{1,18}")
 
 
 class ApiGateMiddleware:
-    """Turns away bodies under the API that are too large to be read, or empty where JSON is announced."""
+    """Turns away what under the API is not worth a look: bodies that are too large, or empty where JSON is announced,
+    and what the page of another site has a browser send, which could read no answer and only use limits up."""
 
     def __init__(self, get_response: Handler) -> None:
         self.get_response = get_response
@@ -25,7 +26,10 @@ class ApiGateMiddleware:
         if not request.path_info.startswith(settings.API_PREFIXES):
             return self.get_response(request)
         length = request.META.get("CONTENT_LENGTH") or "0"
-        if not LENGTH.fullmatch(length):
+        elsewhere = request.headers.get("Sec-Fetch-Site") == "cross-site"
+        if elsewhere and request.method not in ("GET", "HEAD", "OPTIONS"):
+            response = problem_response(PermissionDenied())
+        elif not LENGTH.fullmatch(length):
             response = problem_response(BadRequest())
         elif int(length) > settings.API_BODY_LIMIT:
             response = problem_response(ContentTooLarge())

@@ -20,7 +20,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
-from config.api import request_id
+from config.api.context import request_id
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -76,11 +76,9 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
         exc = exceptions.PermissionDenied()
     if not isinstance(exc, exceptions.APIException):
         return None
-    headers = {}
+    headers = waiting(exc)
     if auth_header := getattr(exc, "auth_header", None):
         headers["WWW-Authenticate"] = auth_header
-    if wait := getattr(exc, "wait", None):
-        headers["Retry-After"] = str(int(wait))
     request = context["request"]
     request.accepted_renderer, request.accepted_media_type = JSONRenderer(), CONTENT_TYPE  # whatever the view renders
     body = problem_of(exc)
@@ -90,7 +88,13 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
 def problem_response(exc: exceptions.APIException) -> HttpResponse:
     """The same answer for what never reaches a view."""
     body = problem_of(exc)
-    return JsonResponse(body, status=body["status"], content_type=CONTENT_TYPE)
+    return JsonResponse(body, status=body["status"], headers=waiting(exc), content_type=CONTENT_TYPE)
+
+
+def waiting(exc: exceptions.APIException) -> dict[str, str]:
+    """The header that says how many seconds to wait, where `exc` says it."""
+    wait = getattr(exc, "wait", None)
+    return {"Retry-After": str(int(wait))} if wait else {}
 
 
 def problem_of(exc: exceptions.APIException) -> dict[str, Any]:
@@ -112,7 +116,7 @@ def problem_of(exc: exceptions.APIException) -> dict[str, Any]:
         "detail": str(detail),
         "code": code,
     }
-    return problem | ({"errors": errors} if errors else {}) | {"request_id": request_id.current.get()}
+    return problem | ({"errors": errors} if errors else {}) | {"request_id": request_id.get()}
 
 
 def _fields_of(detail: Any, path: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
@@ -131,33 +135,38 @@ def _fields_of(detail: Any, path: tuple[str, ...] = ()) -> Iterator[dict[str, An
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return _problem_or_page(request, BadRequest())
+    return problem_or_page(request, BadRequest())
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return _problem_or_page(request, exceptions.PermissionDenied())
+    return problem_or_page(request, exceptions.PermissionDenied())
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    return _problem_or_page(request, exceptions.PermissionDenied())
+    return problem_or_page(request, exceptions.PermissionDenied())
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     detail = None
     if not request.path.endswith("/") and _leads_somewhere(request.path_info + "/"):
         detail = gettext("Not found. Did you mean %(path)s, with a slash at the end?") % {"path": request.path + "/"}
-    return _problem_or_page(request, exceptions.NotFound(detail))
+    return problem_or_page(request, exceptions.NotFound(detail))
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    return _problem_or_page(request, exceptions.APIException(gettext("Something went wrong on our side.")))
+    return problem_or_page(request, exceptions.APIException(gettext("Something went wrong on our side.")))
 
 
-def _problem_or_page(request: HttpRequest, exc: exceptions.APIException) -> HttpResponse:
+def problem_or_page(request: HttpRequest, exc: exceptions.APIException) -> HttpResponse:
+    """What `exc` is answered with under the API, or on a page."""
     if request.path.startswith(settings.API_PREFIXES):
         return problem_response(exc)
-    context = {"title": TITLES[exc.status_code], "request_id": request_id.current.get()}
-    return render(request, "error.html", context, status=exc.status_code)
+    headers = waiting(exc)
+    context = {"title": TITLES[exc.status_code], "detail": headers and exc.detail, "request_id": request_id.get()}
+    response = render(request, "error.html", context, status=exc.status_code)
+    for name, value in headers.items():
+        response[name] = value
+    return response
 
 
 def _leads_somewhere(path: str) -> bool:

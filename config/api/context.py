@@ -1,0 +1,74 @@
+"""What is known of a request wherever its work is done: its id, and who sent it."""
+
+import ipaddress
+import logging
+from collections.abc import Callable
+from contextvars import ContextVar
+from uuid import uuid4
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.utils.crypto import salted_hmac
+
+request_id: ContextVar[str] = ContextVar("request_id", default="-")
+"""The same in a request's log lines, its error body and its answer."""
+
+client: ContextVar[str] = ContextVar("client", default="")
+"""The network that a request came from, as `network_of` writes it; empty where there is no request."""
+
+
+def client_pseudonym() -> str:
+    """What is kept of the client where it is kept: 32 hex digits, the same for the same network, under our key."""
+    here = client.get()
+    return salted_hmac("config.api.client", here, algorithm="sha256").hexdigest()[:32] if here else ""
+
+
+class RequestIdFilter(logging.Filter):
+    """Gives every log line the id of the request it belongs to."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.request_id = request_id.get()
+        return True
+
+
+class RequestContextMiddleware:
+    """Names each request, tells who sent it, and repeats the name in the `X-Request-ID` of its answer."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        name = uuid4().hex
+        tokens = request_id.set(name), client.set(network_of(request))
+        try:
+            response = self.get_response(request)
+        finally:
+            request_id.reset(tokens[0])
+            client.reset(tokens[1])
+        response["X-Request-ID"] = name
+        return response
+
+
+def network_of(request: HttpRequest) -> str:
+    """The address of the client, an IPv6 one as its /64: that is what one customer of a provider has.
+
+    A trusted proxy is taken at its word about who came to it: `X-Forwarded-For` is read from its end for as long as
+    those who wrote it are in `TRUSTED_PROXIES`. No other header is read.
+    """
+    hops = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")]
+    address = _address(request.META.get("REMOTE_ADDR", ""))
+    while address and hops and any(address in proxies for proxies in settings.TRUSTED_PROXIES):
+        if (before := _address(hops.pop())) is None:
+            break
+        address = before
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.IPv6Network((address, 64), strict=False))
+    return str(address or "")
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address

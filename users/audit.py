@@ -1,0 +1,27 @@
+"""The audit trail: what happened to whose account, one row each, written once and without a secret."""
+
+from datetime import timedelta
+
+from django.utils import timezone
+
+from config.api.context import client_pseudonym, request_id
+from users.models import AuditEvent, User
+
+REMEMBERED_FOR = timedelta(days=90)
+
+
+def record(kind: AuditEvent.Kind, user: User | int | None = None, *, by: User | None = None, **detail: str) -> None:
+    """Write down that `kind` happened to `user`, who may be an id, by their own hand or that of `by`."""
+    user_id = user.pk if isinstance(user, User) else user
+    here = {"client": client_pseudonym(), "request_id": request_id.get()}
+    AuditEvent.objects.create(kind=kind, user_id=user_id, actor=by, detail=detail, **here)
+
+
+def has_signed_in_from_here(user: User) -> bool:
+    """Whether somebody signed in to the account from the same client lately."""
+    return AuditEvent.objects.filter(
+        user=user,
+        kind=AuditEvent.Kind.SIGNED_IN,
+        client=client_pseudonym(),
+        created_at__gt=timezone.now() - REMEMBERED_FOR,
+    ).exists()
