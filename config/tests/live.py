@@ -1,6 +1,7 @@
 """The service as it runs for people: the real server in processes of its own, on a database of its own."""
 
 import os
+import re
 import secrets
 import socket
 import subprocess
@@ -16,6 +17,8 @@ from urllib.parse import urlsplit, urlunsplit
 from urllib.request import urlopen
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+LIMITS = dict(re.findall(r"(?m)^# (THROTTLE_\w+)=(\S+)", (ROOT / ".env.example").read_text("utf-8")))
+NO_LIMITS = dict.fromkeys(LIMITS, "0")
 
 
 @dataclass
@@ -30,6 +33,15 @@ class Service:
         command = [sys.executable, "manage.py", *arguments]
         done = subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, check=True)
         return done.stdout
+
+    def newest_mail(self, address: str, about: str = "") -> str:
+        """The newest mail to an address that has `about` in it, once it is there: some come after the answer."""
+        for _look in range(600):
+            texts = [text.strip() for file in self.mails() for text in re.split(r"(?m)^-{79}$", file)]
+            if found := [text for text in texts if f"To: {address}\n" in text and about in text]:
+                return found[-1]
+            time.sleep(0.05)
+        raise AssertionError(f"no mail to {address}")
 
     def mails(self) -> list[str]:
         """The files in `sent_emails/`, the oldest first; a file can hold more than one mail."""
@@ -56,9 +68,8 @@ def running_service(*, workers: int = 2, **environment: str) -> Iterator[Service
             "PORT": str(port),
             "PUBLIC_URL": f"http://127.0.0.1:{port}",
             "WEB_WORKERS": str(workers),
-            "THROTTLE_MAIL_MAILBOX": "0",
-            "THROTTLE_MAIL_SENDER": "0",
-        } | environment
+        }
+        variables |= NO_LIMITS | environment
         service = Service(variables["PUBLIC_URL"], database_url, Path(folder), variables)
         service.manage("migrate", "-v0")
         with open(f"{folder}/log", "wb") as log:

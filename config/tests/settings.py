@@ -3,7 +3,9 @@
 import os
 import tempfile
 
-os.environ |= {"ENV_FILE": os.devnull, "THROTTLE_MAIL_MAILBOX": "0", "THROTTLE_MAIL_SENDER": "0"}
+from config.tests.live import NO_LIMITS
+
+os.environ |= {"ENV_FILE": os.devnull} | NO_LIMITS
 os.environ |= {
     "OAUTH_REDIRECT_URIS": "https://app.example.com/back",
     "OIDC_ISSUER": "http://127.0.0.1:9",  # where nobody answers, until a test says otherwise

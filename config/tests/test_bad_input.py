@@ -123,7 +123,7 @@ def test_characters_that_nobody_sees_are_refused_by_the_name_of_their_field(oper
 
 @every_body
 def test_a_number_is_refused_by_the_name_of_its_field(operation, ready):
-    """B6"""
+    """B6, L20"""
     call = ready(operation)
     with nothing_stored():
         for field in operation.fields:
@@ -214,7 +214,7 @@ def in_each_format(body):
 
 @every_body
 def test_json_forms_and_multipart_bodies_do_the_same(operation, ready):
-    """B2"""
+    """B2, L25"""
     call, before = ready(operation), stored()
     done = []
     for raw, content_type in in_each_format(call.body):
@@ -321,7 +321,7 @@ UNREADABLE = {
 
 @every_body
 def test_a_body_that_is_no_json_is_refused_as_a_whole(operation, ready):
-    """B3, B8"""
+    """B3, B8, L2"""
     call = ready(operation)
     # Some clients announce JSON with every DELETE, also where there is no body to send.
     bodies = UNREADABLE if operation.method == "DELETE" else UNREADABLE | {"empty": b""}
@@ -374,7 +374,7 @@ def test_a_body_at_the_bounds_of_depth_and_number_is_read(ready):
 
 @every_body
 def test_a_body_of_just_the_limit_is_read_and_one_byte_more_is_not(operation, ready):
-    """B7, B8"""
+    """B7, B8, L19"""
     call = ready(operation)
     whole = json.dumps(call.body).encode()
     too_large = [(whole.ljust(LIMIT + 1), JSON)]
@@ -408,7 +408,7 @@ def test_a_wrong_query_parameter_is_refused_by_name(operation, ready):
 
 @pytest.mark.parametrize("operation", [o for o in OPERATIONS if o.parameters("path")], ids=str)
 def test_a_wrong_path_parameter_is_not_found(operation, ready):
-    """B4, B6"""
+    """B4, B6, L22"""
     call = ready(operation)
     wrong = ["%00", "a%00b", "%ED%A0%80", "%ff", "%0d%0aX:y", "%E2%80%8B", "%E2%80%AE", "null", "%7B%7D", "%5B%5D"]
     wrong += ["-1", "1.0", "%D9%A3", "1e400", "9" * 400]
@@ -570,7 +570,7 @@ def test_a_bare_date_is_judged_by_its_end(clock, day, code, monkeypatch, as_user
 
 
 def test_what_is_no_moment_to_end_at_is_refused(ready):
-    """B9"""
+    """B9, L21"""
     call, year = ready(operation_named("POST /api/referral-code/")), timezone.now().year + 1
     arabic = "".join(chr(0x0660 + int(digit)) for digit in str(year))
     wrong = ["9999-12-31", "9999-12-31T23:59:59-14:00", "10000-01-01", "0001-01-01", "0001-01-01T00:00:00+14:00"]
@@ -593,7 +593,7 @@ NO_ADDRESSES += ['"a b"@example.com', f"{'a' * 65}@example.com", f"ada@{'b' * 64
 
 @every_body
 def test_what_is_no_address_is_refused_wherever_one_is_asked_for(operation, ready):
-    """B10"""
+    """B10, L11, L23"""
     call = ready(operation)
     with nothing_stored():
         for field in (name for name, about in operation.fields.items() if about.get("format") == "email"):
@@ -641,7 +641,7 @@ def test_what_is_no_code_is_answered_as_an_unknown_an_expired_and_a_deleted_one(
 
 
 def test_a_page_of_a_list_is_asked_for_in_no_other_way(as_user):
-    """B12, Z7: what is not known changes nothing, and what is known cannot be made up."""
+    """B12, L24, Z7: what is not known changes nothing, and what is known cannot be made up."""
     code = make_code()
     for _number in range(3):
         make_referral(code)
@@ -898,3 +898,13 @@ def test_every_field_of_the_schema_is_under_test():
     fields = {(str(operation), field) for operation in OPERATIONS for field in operation.fields}
     assert len(fields) >= 33
     assert {field for _operation, field in fields} >= {"email", "password", "username", "referral_code", "code", "uid"}
+
+
+@every_body
+def test_what_the_page_of_another_site_has_a_browser_send_is_not_looked_at(operation, ready):
+    """H3, T0: so that nobody's limits are used up by a page that they visit."""
+    call = ready(operation)
+    _json, form, _multipart = in_each_format(call.body)
+    with nothing_stored():
+        response = call.client.generic(operation.method, call.url, *form, headers={"Sec-Fetch-Site": "cross-site"})
+    assert (response.status_code, response.json()["code"]) == (403, "permission_denied")

@@ -115,10 +115,9 @@ def create_code(api: APIRequestContext, account: dict) -> str:
     return answer.json()["code"]
 
 
-def newest_mail(service: Service, address: str) -> EmailMessage:
-    texts = [text for file in service.mails() for text in re.split(r"(?m)^-{79}$", file) if text.strip()]
-    mails = [email.message_from_bytes(text.strip().encode(), policy=email.policy.default) for text in texts]
-    return [mail for mail in mails if mail["To"] == address][-1]
+def newest_mail(service: Service, address: str, about: str = "") -> EmailMessage:
+    text = service.newest_mail(address, about)
+    return email.message_from_bytes(text.encode(), policy=email.policy.default)
 
 
 def path_in(mail: EmailMessage, service: Service) -> str:
@@ -176,11 +175,11 @@ def test_the_links_of_mails_do_their_work_at_the_press_of_a_button(browser, serv
 
     change = {"new_email": new_address, "current_password": PASSWORD}
     assert api.post("/auth/users/set_email/", data=change, headers=account["headers"]).status == 204
-    press(browser, service, path_in(newest_mail(service, new_address), service), look)
+    press(browser, service, path_in(newest_mail(service, new_address, "/change-email/"), service), look)
     assert api.get("/auth/users/me/", headers=account["headers"]).json()["email"] == new_address
 
     api.post("/auth/users/reset_password/", data={"email": new_address})
-    link = path_in(newest_mail(service, new_address), service)
+    link = path_in(newest_mail(service, new_address, "/reset-password/"), service)
     with window(browser, service, status=400, **look) as page:
         page.goto(link)
         page.locator("input[type=password]").fill("1f9.Kq7")

@@ -6,10 +6,12 @@ import shutil
 import signal
 import subprocess
 import time
+from io import StringIO
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from dotenv import dotenv_values
 
 from config.tests.live import free_port, running_service
 
@@ -59,8 +61,8 @@ def test_every_setting_is_explained_and_no_other_is():
 
 def test_the_defaults_that_are_told_are_those_that_hold():
     source = (ROOT / "config/settings.py").read_text(encoding="utf-8")
-    lines = re.findall(r"(?m)^# ([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text("utf-8"))
-    told = {name: re.split(" {3,}", rest)[0] for name, rest in lines}
+    example = re.sub(r"(?m)^# (?=[A-Z_]+=)", "", (ROOT / ".env.example").read_text("utf-8"))  # all of it copied
+    told = dotenv_values(stream=StringIO(example), interpolate=False)
     for name, default in re.findall(r'env\.\w+\("([A-Z_]+)", ("[^"]*"|\w+)[,)]', source):
         holds = default.lower() if default in ("True", "False") else default.strip('"')
         assert told[name] == (holds if name != "PUBLIC_URL" else "http://127.0.0.1:8000"), name

@@ -12,6 +12,7 @@ ROUTES = """
 GET               /
 POST              /auth/users/
 DELETE GET PATCH  /auth/users/me/
+GET               /auth/users/me/export/
 POST              /auth/users/activation/
 POST              /auth/users/resend_activation/
 POST              /auth/users/set_password/
@@ -24,6 +25,7 @@ POST              /auth/jwt/create/
 POST              /auth/jwt/refresh/
 POST              /auth/jwt/verify/
 POST              /auth/jwt/logout/
+POST              /auth/jwt/logout_all/
 GET               /auth/o/
 GET POST          /auth/o/<slug:provider>/
 GET POST PUT      /account/activate/<uid>/<token>/

@@ -56,12 +56,12 @@ def settings_of(folder: Path, **environment: str) -> dict:
                 "EMAIL_PORT": "70000",
                 "EMAIL_TIMEOUT": "0",
                 "EMAIL_USE_TLS": "hunter2",
-                "THROTTLE_MAIL_SENDER": "hunter2",
+                "THROTTLE_MAIL_CLIENT": "hunter2",
                 "THROTTLE_MAIL_MAILBOX": "3/hunter2",
                 "DATABASE_URL": "nonsense://user:hunter2@host/db",
             },
             "PORT WEB_WORKERS WEB_THREADS DEBUG LANGUAGE_CODE EMAIL_PORT EMAIL_TIMEOUT EMAIL_USE_TLS "
-            "THROTTLE_MAIL_SENDER THROTTLE_MAIL_MAILBOX DATABASE_URL",
+            "THROTTLE_MAIL_CLIENT THROTTLE_MAIL_MAILBOX DATABASE_URL",
         ),
         (
             {
@@ -188,6 +188,7 @@ def test_where_no_public_url_is_given_it_is_where_the_service_listens(tmp_path, 
         (" 0 ", []),
         ("3/hour", [(3, 3600)]),
         ("3/hour,10/day", [(3, 3600), (10, 86400)]),
+        ("10/15minute,1/2day", [(10, 900), (1, 172_800)]),
         (" 1/minute , 2/hour ", [(1, 60), (2, 3600)]),
     ],
 )
@@ -196,7 +197,23 @@ def test_a_limit_is_written_as_people_say_it(text, limits):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "3", "/hour", "3/", "3/week", "0/hour", "-1/hour", "3/hour,", "3/hour/day", "x/hour", "1.5/hour", "00"]
+    "text",
+    [
+        "",
+        "3",
+        "/hour",
+        "3/",
+        "3/week",
+        "0/hour",
+        "-1/hour",
+        "3/hour,",
+        "3/hour/day",
+        "x/hour",
+        "1.5/hour",
+        "00",
+        "3/0hour",
+        "3/hours",
+    ],
 )
 def test_a_limit_that_cannot_be_read_is_refused(text):
     """S9"""

@@ -13,7 +13,7 @@ from config.tests.at_once import (
 )
 from conftest import check_invariants
 from referrals import services
-from referrals.errors import ActiveCodeExists, CodeTaken, InvalidCode, NoActiveCode
+from referrals.errors import ActiveCodeExists, AlreadyReferred, CodeTaken, InvalidCode, NoActiveCode
 from referrals.models import Referral, ReferralCode
 from referrals.tests.factories import PASSWORD, make_code, tomorrow
 from users.errors import EmailTaken, InvalidToken
@@ -159,3 +159,27 @@ def test_a_person_who_registers_with_two_codes_at_once_is_referred_once():
     with pytest.raises(EmailTaken):
         late.result()
     assert Referral.objects.get().code == codes[0]
+
+
+def test_of_two_claims_of_one_user_at_once_one_counts():
+    """R4, C4"""
+    one, other = make_code(), make_code()
+    user = make_user()
+    with transaction_in_progress() as start:
+        services.claim(user, one.code)
+        late = start(services.claim, user, other.code)
+    with pytest.raises(AlreadyReferred):
+        late.result()
+    assert Referral.objects.get(referred=user).code == one
+
+
+def test_a_sign_up_with_an_address_that_is_being_taken_tells_no_more_than_one_with_a_taken_one(settings):
+    """N7, C1"""
+    settings.REGISTRATION_REVEALS_ACCOUNTS = False
+    with transaction_in_progress() as start:
+        first = services.register(**LINUS)
+        late = start(services.register, **LINUS | {"username": "another"})
+    shadow = late.result()
+    assert (first.email, shadow.email) == (LINUS["email"], LINUS["email"])
+    assert User.objects.get(email=LINUS["email"]) == first
+    assert User.objects.get(username="another").email is None

@@ -292,8 +292,8 @@ def test_over_the_limit_of_a_mailbox_nothing_is_mailed(as_user, mailbox, setting
     assert OutgoingEmail.objects.count() == sent
 
 
-def test_one_person_cannot_have_mail_sent_to_all_the_world(as_user, settings):
-    settings.THROTTLE_MAIL_SENDER = [(2, 3600)]
+def test_one_client_cannot_have_mail_sent_to_all_the_world(as_user, settings):
+    settings.THROTTLE_MAIL_CLIENT = [(2, 3600)]
     client = as_user(make_user())
     codes = [client.post("/api/referral-code/email/", {"email": f"a{n}@example.com"}).status_code for n in range(3)]
     assert codes == [200, 200, 429]

@@ -58,7 +58,15 @@ def test_every_page_opens_for_a_superuser(boss):
     user, row = make_user(), make_mail()
     closed = make_user()
     services.close_account(closed)
-    paths = ["/admin/", USERS, f"{USERS}add/", MAILS, f"{MAILS}{row.pk}/change/", "/admin/auth/group/"]
+    paths = [
+        "/admin/",
+        USERS,
+        f"{USERS}add/",
+        MAILS,
+        "/admin/social_django/usersocialauth/",
+        f"{MAILS}{row.pk}/change/",
+        "/admin/auth/group/",
+    ]
     for pk in (user.pk, closed.pk):
         paths += [f"{USERS}{pk}/{name}/" for name in ("change", "password", "history")]
     for path in paths:
@@ -314,3 +322,23 @@ def test_a_superuser_is_made_by_one_command_without_a_question(client, monkeypat
     assert (root.is_staff, root.is_superuser, root.is_active) == (True, True, True)
     client.post("/admin/login/", {"username": "root@example.com", "password": NEW_PASSWORD})
     assert page(client, USERS)
+
+
+def test_a_form_writes_what_was_changed_in_it_and_no_more(boss):
+    """U8, C12: what changed in the account since the form was opened stays, a new password for one."""
+    user = make_user()
+    with CaptureQueriesContext(connection) as captured:
+        boss.post(f"{USERS}{user.pk}/change/", form_of(user, language="ru"))
+    [update] = [query["sql"] for query in captured if query["sql"].startswith('UPDATE "users_user"')]
+    assert '"language"' in update
+    assert not [name for name in ("password", "token_version", "email") if f'"{name}"' in update]
+    assert User.objects.get(pk=user.pk).language == "ru"
+
+
+@pytest.mark.parametrize(
+    "query", ["email__regex=(", "token_version__range=1", "password__startswith=a", "username__regex=x"]
+)
+def test_the_address_of_a_list_filters_by_what_the_list_offers_and_nothing_else(boss, query):
+    """Z7, G1"""
+    assert boss.get(f"{USERS}?{query}").status_code == 400
+    assert boss.get(f"{USERS}?state=active&is_staff__exact=0&registered_at__year=2026").status_code == 200

@@ -70,7 +70,7 @@ def test_without_a_password_an_old_login_is_not_enough_however_new_its_token(api
     with nothing_done():
         response = getattr(client, method)(path, body | more)
     assert errors(response) == [("current_password", "fresh_login_required")]
-    assert "through your provider" in response.json()["detail"]
+    assert "Sign in anew" in response.json()["detail"]
 
 
 @each_call

@@ -4,14 +4,17 @@ import re
 import time
 from datetime import timedelta
 from unittest import mock
+from unittest.mock import patch
 
 import pytest
 from django.conf import settings
+from django.db import OperationalError
 from django.utils import timezone
 from djoser.utils import encode_uid
 from social_django.models import UserSocialAuth
 
 from users import services
+from users.deadlocks import again_after_deadlock
 from users.errors import InvalidLink
 from users.models import OutgoingEmail, TokenFamily, User
 from users.tests.factories import PASSWORD, make_user
@@ -224,7 +227,7 @@ def ask_to_move(client, new_email: str, password: str = PASSWORD):
 
 def test_an_address_changes_when_the_new_one_is_proved_and_the_old_one_is_told(api, as_user, mailbox):
     """U15, L12"""
-    user = make_user(email="old@example.com", username="ada")
+    user = make_user(email_verified_at=timezone.now(), email="old@example.com", username="ada")
     client, pending_reset = as_user(user), PASSWORD_RESET.make(user)
     before = client.get("/auth/users/me/").json()
     assert ask_to_move(client, "NEW@Example.com").status_code == 204
@@ -262,8 +265,8 @@ def test_an_address_taken_in_the_meantime_stays_with_who_took_it(api, as_user, m
     """U15, C1"""
     user = make_user(email="old@example.com")
     ask_to_move(as_user(user), "new@example.com")
-    make_user(email="NEW@example.com")
     (to_new,) = [message for message in mailbox() if message.to == ["new@example.com"]]
+    make_user(email="NEW@example.com")
     response = follow(api, EMAIL_CHANGE, to_new)
     assert [(e["field"], e["code"]) for e in response.json()["errors"]] == [("email", "email_taken")]
     user.refresh_from_db()
@@ -284,9 +287,7 @@ def last_to(messages, address: str):
 
 def test_a_thief_who_changed_all_there_is_loses_all_of_it_by_the_link_in_the_notice(api, as_user, mailbox):
     """U15, U9"""
-    user = make_user(email="old@example.com", username="ada")
-    UserSocialAuth.objects.create(user=user, provider="oidc", uid="ada")
-    UserSocialAuth.objects.update(created=timezone.now() - timedelta(days=1))
+    user = make_user(email_verified_at=timezone.now(), email="old@example.com", username="ada")
     ask_as_thief(as_user, user)
     to_old = last_to(mailbox(), "old@example.com")
     assert follow(api, EMAIL_CHANGE, last_to(mailbox(), "thief@example.org")).status_code == 204
@@ -306,16 +307,25 @@ def test_a_thief_who_changed_all_there_is_loses_all_of_it_by_the_link_in_the_not
     refreshed = api.post("/auth/jwt/refresh/", {"refresh": pair["refresh"]})
     assert [me.status_code, refreshed.status_code, api.post("/auth/jwt/create/", login).status_code] == [401] * 3
     assert not TokenFamily.objects.exists()
-    assert UserSocialAuth.objects.get().uid == "ada"
+    assert not UserSocialAuth.objects.exists()
     for link, token in zip((EMAIL_CHANGE, PASSWORD_RESET), pending, strict=True):
         assert is_bad_link(use(api, link, encode_uid(user.pk), token))
     assert follow(api, PASSWORD_RESET, last_to(mailbox(), "old@example.com")).status_code == 204
     assert api.post("/auth/jwt/create/", {"username": "ada", "password": NEW_PASSWORD}).status_code == 200
 
 
+def test_a_link_to_a_new_address_that_is_still_to_be_written_ends_with_what_it_was_asked_by(api, as_user, mailbox):
+    """U13, U15: it is of the moment at which it was asked for, whenever a worker comes to write it."""
+    user = make_user(email_verified_at=timezone.now(), email="old@example.com")
+    ask_as_thief(as_user, user)
+    body = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
+    assert as_user(user).post("/auth/users/set_password/", body).status_code == 204
+    assert is_bad_link(follow(api, EMAIL_CHANGE, last_to(mailbox(), "thief@example.org")))
+
+
 def test_a_change_that_is_still_pending_is_undone_too(api, as_user, mailbox):
     """U15"""
-    user = make_user(email="old@example.com")
+    user = make_user(email_verified_at=timezone.now(), email="old@example.com")
     ask_as_thief(as_user, user)
     assert follow(api, EMAIL_UNDO, last_to(mailbox(), "old@example.com")).status_code == 204
     assert is_bad_link(follow(api, EMAIL_CHANGE, last_to(mailbox(), "thief@example.org")))
@@ -334,7 +344,7 @@ def test_a_change_that_is_still_pending_is_undone_too(api, as_user, mailbox):
 )
 def test_an_undo_outlives_what_a_thief_can_change(api, change):
     """U15"""
-    user = make_user(email="old@example.com")
+    user = make_user(email_verified_at=timezone.now(), email="old@example.com")
     token = make_token(EMAIL_UNDO, user)
     User.objects.filter(pk=user.pk).update(**change)
     assert use(api, EMAIL_UNDO, encode_uid(user.pk), token).status_code == 204
@@ -342,7 +352,7 @@ def test_an_undo_outlives_what_a_thief_can_change(api, change):
 
 def test_the_undo_of_the_owner_counts_whatever_undo_a_thief_gets_by_moving_on(api):
     """U15: who moves an account twice gets the notice of the second change, and so an undo of it."""
-    user = make_user(email="old@example.com")
+    user = make_user(email_verified_at=timezone.now(), email="old@example.com")
     uid, owners = encode_uid(user.pk), EMAIL_UNDO.make(user, "old@example.com")
     first, second = (EMAIL_UNDO.make(user, "thief@example.org") for _notice in range(2))
     assert use(api, EMAIL_UNDO, uid, first).status_code == 204
@@ -402,3 +412,56 @@ def test_no_undo_lifts_a_block_or_opens_a_closed_account():
         with pytest.raises(InvalidLink):
             services.keep_email(user, token)
     assert not User.objects.filter(email="old@example.com").exists()
+
+
+@pytest.mark.parametrize("password", [NEW_PASSWORD, "short", "ada@example.com!", "x" * 129, ""])
+def test_a_bad_link_gets_its_answer_before_the_account_has_a_say(api, password):
+    """N1, N6: no rule of its password, which knows its address, and no hash for who only guesses its id."""
+    user = make_user(email="ada@example.com")
+    for uid in (user.pk, 10**9):
+        body = {"uid": encode_uid(uid), "token": "made-up", "new_password": password}
+        with patch.object(User, "set_password", side_effect=AssertionError):
+            codes = {error["code"] for error in api.post(CONFIRM[PASSWORD_RESET], body).json()["errors"]}
+        assert codes & {"invalid_token", "max_length", "blank"}
+        assert codes <= {"invalid_token", "max_length", "blank"}
+
+
+def test_whoever_resets_the_password_of_an_unproved_address_is_alone_in_the_account(api):
+    """U9, O4: who signed up with another's address and added a provider of his own stays out."""
+    user = make_user()
+    UserSocialAuth.objects.create(user=user, provider="oidc", uid="mallory")
+    body = {"uid": encode_uid(user.pk), "token": PASSWORD_RESET.make(user), "new_password": NEW_PASSWORD}
+    assert api.post(CONFIRM[PASSWORD_RESET], body).status_code == 204
+    assert not UserSocialAuth.objects.exists()
+
+
+def test_an_address_that_was_never_proved_is_offered_no_way_back(as_user, mailbox):
+    """U15: it may be another's, who is not to be given the account of a stranger."""
+    user = make_user(email="old@example.com")
+    assert ask_to_move(as_user(user), "new@example.com").status_code == 204
+    assert "/account/" not in last_to(mailbox(), "old@example.com").body
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_change_that_postgresql_ends_for_a_deadlock_is_tried_once_more(monkeypatch):
+    """C10"""
+
+    class DeadlockError(Exception):
+        sqlstate = "40P01"
+
+    def fail(times: int):
+        tries = []
+
+        @again_after_deadlock
+        def work() -> int:
+            tries.append(1)
+            if len(tries) <= times:
+                raise OperationalError from DeadlockError()
+            return len(tries)
+
+        return work
+
+    assert fail(0)() == 1
+    assert fail(1)() == 2
+    with pytest.raises(OperationalError):
+        fail(2)()

@@ -14,14 +14,19 @@ from kombu.exceptions import OperationalError
 from users import tasks
 from users.mail import (
     ActivationEmail,
+    AlreadyRegisteredEmail,
     EmailChangeEmail,
     EmailChangeNotice,
     PasswordChangedEmail,
     PasswordResetEmail,
+    queue_for_whoever_has,
+    send_password_reset,
 )
-from users.models import OutgoingEmail, User
+from users.models import MailRequest, OutgoingEmail, User
+from users.services import delete_what_is_over
 from users.tasks import LONGEST_PAUSE, MOST_TRIES, TRY_FOR, deliver_waiting_mail
 from users.tests.factories import PASSWORD, make_user
+from users.tokens import EMAIL_CHANGE
 
 pytestmark = pytest.mark.django_db
 
@@ -29,10 +34,13 @@ MAILS = [
     ActivationEmail,
     PasswordResetEmail,
     PasswordChangedEmail,
-    lambda user: EmailChangeEmail(user, "new@example.com"),
+    lambda user: EmailChangeEmail(user, EMAIL_CHANGE.make(user, "new@example.com")),
     EmailChangeNotice,
+    AlreadyRegisteredEmail,
 ]
-each_mail = pytest.mark.parametrize("make", MAILS, ids=["activation", "reset", "changed", "move", "notice"])
+each_mail = pytest.mark.parametrize(
+    "make", MAILS, ids=["activation", "reset", "changed", "move", "notice", "registered"]
+)
 
 
 class FailingBackend(locmem.EmailBackend):
@@ -104,7 +112,7 @@ def test_mail_of_a_transaction_that_is_rolled_back_never_goes_out(django_capture
 def test_every_mail_is_text_and_html_and_renders_what_people_chose_inert(mailbox, make):
     """R21, B15"""
     user = make_user()
-    user.username = '<b>&"x'
+    user.username, user.email_verified_at = '<b>&"x', timezone.now()
     make(user).queue()
     (message,) = mailbox()
     (html,) = (alternative.content for alternative in message.alternatives)
@@ -242,6 +250,7 @@ def test_while_no_mail_can_be_delivered_nobody_notices(api, failing_server, djan
         known = api.post("/auth/users/reset_password/", {"email": "ada@example.com"})
         unknown = api.post("/auth/users/reset_password/", {"email": "nobody@example.com"})
     assert (known.status_code, known.content) == (unknown.status_code, unknown.content) == (204, b"")
+    deliver_waiting_mail()
     assert [row.last_error for row in OutgoingEmail.objects.all()] == ["ConnectionRefusedError"] * 2
     assert api.post("/auth/jwt/create/", body).status_code == 200
 
@@ -262,3 +271,25 @@ def test_while_the_broker_is_away_mail_waits_in_the_database(
         assert api.post("/auth/users/", {"email": "ada@example.com", "password": PASSWORD}).status_code == 201
     assert asked == ["delivery"]
     assert [message.to for message in mailbox()] == [["ada@example.com"]]
+
+
+def broken(email: str) -> None:
+    raise RuntimeError
+
+
+def test_a_request_that_cannot_be_answered_keeps_no_other_mail_waiting(api, mailbox):
+    """F8"""
+    user = make_user()
+    queue_for_whoever_has("ada@example.com", broken)
+    queue_for_whoever_has(user.email, send_password_reset)
+    assert [message.to for message in mailbox()] == [[user.email]]
+    assert MailRequest.objects.get().email == "ada@example.com"
+    MailRequest.objects.update(created_at=timezone.now() - timedelta(days=2))
+    assert delete_what_is_over()["requests"] == 1
+
+
+def test_a_name_greets_nobody_who_has_not_proved_their_address(mailbox):
+    """R21: whoever signs up with another's address would have us write to them what he likes."""
+    ActivationEmail(make_user(username="www.evil.example")).queue()
+    [message] = mailbox()
+    assert "evil" not in message.body + message.alternatives[0].content

@@ -4,6 +4,7 @@ import re
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.hashers import make_password
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -149,3 +150,24 @@ def test_nobody_takes_a_mail_that_is_done_with(state):
     mail = make_mail()
     OutgoingEmail.objects.update(**{state: timezone.now()})
     assert not mail.claim(timezone.now() + timedelta(minutes=2))
+
+
+def test_renewing_an_older_hash_undoes_no_change_of_the_password(settings):
+    """U3, U9: whoever looks at the old password while a new one is stored finds it right, and leaves the new one."""
+    settings.PASSWORD_HASHERS = ["users.hashers.Argon2idHasher", *settings.PASSWORD_HASHERS]
+    user = make_user()
+    User.objects.filter(pk=user.pk).update(password=make_password("old", hasher="md5"))
+    stale, fresh = User.objects.get(), User.objects.get()
+    fresh.set_password("new")
+    fresh.save()
+    assert stale.check_password("old")
+    stored = User.objects.get()
+    assert stored.check_password("new")
+    assert not stored.check_password("old")
+
+
+def test_a_superuser_needs_no_proof_of_the_address_to_sign_in(settings):
+    settings.REQUIRE_EMAIL_VERIFICATION = True
+    boss = User.objects.create_superuser("boss@example.com", "staple under the moon")
+    assert boss.may_sign_in
+    assert not make_user().may_sign_in

@@ -25,9 +25,11 @@ from config.tests.at_once import (
 from conftest import check_invariants
 from users import limits, services
 from users.errors import EmailTaken, InvalidLink, InvalidToken, UsernameTaken
-from users.models import OutgoingEmail, TokenFamily, User, digest
-from users.tasks import _deliver_in_thread, deliver_waiting_mail
+from users.mail import PasswordChangedEmail, queue_for_whoever_has, send_password_reset
+from users.models import MailRequest, OutgoingEmail, TokenFamily, User, digest
+from users.tasks import _answer, _deliver_in_thread, deliver_waiting_mail
 from users.tests.factories import PASSWORD, make_user
+from users.tests.test_limits import hit
 from users.tokens import ACTIVATION, EMAIL_CHANGE, EMAIL_UNDO, PASSWORD_RESET
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -162,7 +164,7 @@ def test_closing_an_account_waits_for_another_change_of_it_and_leaves_nothing(fi
     user = make_user()
     start_beside(first, close_account, user).result()
     user.refresh_from_db()
-    assert (user.email, user.email_verified_at, user.is_active) == (None, None, False)
+    assert (user.email, user.is_active) == (None, False)
     assert user.username.startswith("closed-")
     assert user.token_version == (2 if first in (set_password, reset_password) else 1)
     assert not OutgoingEmail.objects.exists()
@@ -241,7 +243,7 @@ def test_of_two_uses_of_one_refresh_token_at_once_one_wins_and_the_login_goes_on
     with transaction_in_progress() as start:
         assert TokenFamily.rotate(family.pk, "shown", "first")
         late = start(TokenFamily.rotate, family.pk, "shown", "late")
-    assert late.result() is False
+    assert not late.result()
     family.refresh_from_db()
     assert (family.current, family.ended_at) == (digest("first"), None)
 
@@ -251,7 +253,8 @@ def test_a_refresh_token_that_is_used_while_its_login_is_ended_buys_nothing():
     with transaction_in_progress() as start:
         assert TokenFamily.end(family.pk)
         used, ended = start(TokenFamily.rotate, family.pk, "shown", "late"), start(TokenFamily.end, family.pk)
-    assert (used.result(), ended.result()) == (False, False)
+    assert not used.result()
+    assert not ended.result()
     family.refresh_from_db()
     assert family.current == digest("shown")
 
@@ -272,6 +275,19 @@ def test_of_two_who_claim_one_mail_at_once_one_gets_it():
     assert late.result() is False
     made.refresh_from_db()
     assert made.tries == 1
+
+
+@pytest.mark.usefixtures("mail_waits")
+def test_of_two_workers_that_answer_one_request_one_queues_the_mail():
+    """C17"""
+    user = make_user()
+    queue_for_whoever_has(user.email, send_password_reset)
+    request = MailRequest.objects.get()
+    with transaction_in_progress() as start:
+        _answer(request)
+        late = start(_answer, request)
+    assert late.result() is None
+    assert OutgoingEmail.objects.filter(to=user.email).count() == 1
 
 
 class SleepyBackend(locmem.EmailBackend):
@@ -321,9 +337,8 @@ def test_closing_an_account_while_its_mail_is_sent_holds_up_no_other_mail(fails,
     """P2, F8"""
     monkeypatch.setattr(AccountClosingBackend, "fails", fails, raising=False)
     settings.EMAIL_DELIVERY_BACKEND = f"{__name__}.AccountClosingBackend"
-    make_user(email="ada@example.com")
     for to in ("ada@example.com", "bob@example.com"):
-        mail.send_mail("Hello", "Body", None, [to])
+        PasswordChangedEmail(make_user(email=to)).queue()
     deliver_waiting_mail()
     assert mail.outbox[-1].to == ["bob@example.com"]
     assert OutgoingEmail.objects.get().to == "bob@example.com"
@@ -333,7 +348,7 @@ def test_closing_an_account_while_its_mail_is_sent_holds_up_no_other_mail(fails,
 def test_a_use_that_is_being_counted_leaves_no_room_for_another_past_the_limit(monkeypatch, before):
     """T1: whether it is the first of its span or not"""
     monkeypatch.setattr(limits, "time", SimpleNamespace(time=lambda: 1_800_000_000.0))  # no span ends meanwhile
-    use = partial(limits.hit, "try", "ada", [(before + 1, 3600)])
+    use = partial(hit, "try", "ada", [(before + 1, 3600)])
     assert [use() for _use in range(before)] == [0] * before
     with transaction_in_progress() as start:
         assert use() == 0
@@ -344,5 +359,5 @@ def test_a_use_that_is_being_counted_leaves_no_room_for_another_past_the_limit(m
 def test_ten_times_the_limit_at_once_lets_just_the_limit_through(monkeypatch):
     """T1"""
     monkeypatch.setattr(limits, "time", SimpleNamespace(time=lambda: 1_800_000_000.0))  # no span ends meanwhile
-    waits = all_at_once(*[partial(limits.hit, "try", "ada", [(3, 3600), (100, 86400)])] * 30)
+    waits = all_at_once(*[partial(hit, "try", "ada", [(3, 3600), (100, 86400)])] * 30)
     assert sorted(waits)[:4] == [0, 0, 0, 3600]

@@ -2,10 +2,13 @@
 
 import time
 from collections.abc import Iterator
+from datetime import timedelta
+from unittest.mock import patch
 from urllib.parse import quote
 
 import httpx
 import pytest
+from django.utils import timezone
 from social_core.backends.open_id_connect import OpenIdConnectAuth
 from social_django.models import Association, Nonce, UserSocialAuth
 
@@ -233,6 +236,21 @@ def test_an_address_that_has_an_account_opens_nothing(api, provider, verified):
     response = come_back(api, provider, "eve")
     assert (response.status_code, response.json()["code"]) == (409, "account_exists")
     assert not UserSocialAuth.objects.exists()
+
+
+@pytest.mark.parametrize("verified", [True, False])
+def test_where_sign_ups_tell_nothing_only_the_owner_of_an_address_hears_that_it_has_an_account(
+    api, provider, settings, verified
+):
+    """O4, N7"""
+    settings.REGISTRATION_REVEALS_ACCOUNTS, settings.REQUIRE_EMAIL_VERIFICATION = False, True
+    make_user(email="ada@example.com")
+    provider.knows("eve", email="ada@example.com", email_verified=verified)
+    provider.knows("mallory", email="free@example.com", email_verified=verified)
+    answers = [come_back(api, provider, sub) for sub in ("eve", "mallory")]
+    codes = [(answer.status_code, answer.json().get("code")) for answer in answers]
+    assert codes == ([(409, "account_exists"), (201, None)] if verified else [(401, "no_active_account")] * 2)
+    assert not UserSocialAuth.objects.filter(uid="eve").exists()  # the owner can still add it
 
 
 def test_without_an_address_there_is_no_account(api, provider):
@@ -465,6 +483,16 @@ def test_who_is_signed_in_adds_a_provider_and_is_told(as_user, api, provider, ma
     assert come_back(api, provider, "ada").json()["user"]["id"] == user.pk
     assert User.objects.get().email == "ada@example.com"
     assert len(mailbox()) == 1
+
+
+def test_a_token_that_was_found_is_no_way_to_add_a_provider(as_user, provider):
+    """O4: adding one takes a login of the last five minutes."""
+    user = make_user()
+    with patch("rest_framework_simplejwt.tokens.aware_utcnow", return_value=timezone.now() - timedelta(minutes=6)):
+        client = as_user(user)
+    response = client.get(OIDC, {"redirect_uri": BACK})
+    assert (response.status_code, response.json()["code"]) == (400, "fresh_login_required")
+    assert as_user(user).get(OIDC, {"redirect_uri": BACK}).status_code == 200
 
 
 def test_an_identity_belongs_to_one_account(as_user, api, provider):

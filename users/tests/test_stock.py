@@ -3,13 +3,21 @@
 A test that fails here is good news. The fault is mended upstream, and the override that it names can go.
 """
 
+from inspect import getsource
+from io import BytesIO
 from types import SimpleNamespace
 
 import jwt
 import pytest
 from django.conf import settings
+from django.contrib.auth.base_user import BaseUserManager
+from django.core.validators import validate_email
 from django.urls import resolve
 from djoser import email, serializers as djoser, utils, views
+from djoser.social.token.jwt import TokenStrategy
+from djoser.social.views import ProviderAuthView
+from rest_framework import fields, pagination, parsers, throttling
+from rest_framework.request import Request
 from rest_framework.test import APIRequestFactory, force_authenticate
 from rest_framework.views import exception_handler
 from rest_framework_simplejwt import authentication, serializers as simplejwt, tokens
@@ -112,3 +120,70 @@ def test_an_absent_id_is_told_from_a_forbidden_one(monkeypatch):
 def test_a_current_password_is_trimmed():
     """U4: why there is `CurrentPasswordSerializer`."""
     assert djoser.CurrentPasswordSerializer().fields["current_password"].trim_whitespace
+
+
+def test_a_deep_body_breaks_the_parser():
+    """L2: why there is `config.api.parsers.JSONParser`."""
+    with pytest.raises(RecursionError):
+        parsers.JSONParser().parse(BytesIO(b"[" * 100_000))
+
+
+def test_a_body_is_read_in_whatever_charset():
+    """L25: why there is `require_utf8`."""
+    read = parsers.JSONParser().parse(BytesIO('{"a": 1}'.encode("utf-16")), parser_context={"encoding": "utf-16"})
+    assert read == {"a": 1}
+
+
+def test_two_refreshes_at_once_both_win():
+    """L5: why there is `TokenFamily`. That a token was used is written with no look at whether it was there before."""
+    assert "BlacklistedToken.objects.get_or_create(token=token)" in getsource(tokens)
+
+
+def test_an_unknown_provider_breaks_and_any_path_is_one():
+    """L14: why there are `ProviderView.initial` and routes of our own."""
+    request = APIRequestFactory().post("/", {"code": "c", "state": "s"})
+    request.session = {}
+    with pytest.raises(NotImplementedError):
+        ProviderAuthView.as_view(authentication_classes=[])(request, provider="unknown")
+    assert resolve("/o/a/b/", urlconf="djoser.social.urls").kwargs == {"provider": "a/b"}
+
+
+def test_a_blocked_account_gets_a_pair_after_social_login():
+    """L15: why there is `users.social.complete`."""
+    assert TokenStrategy.obtain(make_user(is_active=False))["access"]
+
+
+def test_a_throttle_believes_whoever_says_who_they_are():
+    """L18: why there is `config.api.context.network_of`."""
+    request = APIRequestFactory().get("/", headers={"X-Forwarded-For": "198.51.100.1"})
+    assert throttling.BaseThrottle().get_ident(request) == "198.51.100.1"
+
+
+def test_a_number_becomes_text_and_has_no_end():
+    """L20: why there is `config.api.fields.StringField`."""
+    assert fields.CharField().run_validation(float("1e400")) == "inf"
+    assert fields.IntegerField().run_validation(10**400) == 10**400
+
+
+@pytest.mark.parametrize("text", ["2030-01-01T10:00", "2030-01-01", "2030-W05-2", "٢٠٣٠-٠١-٠١T10:00:00Z"])
+def test_a_moment_is_read_from_what_is_none(text):
+    """L21: why there is `config.api.fields.MomentField`."""
+    assert fields.DateTimeField().run_validation(text)
+
+
+@pytest.mark.parametrize("address", ["a@localhost", "a@[127.0.0.1]", "\u212a@x.io"])
+def test_an_address_is_taken_that_is_no_mailbox(address):
+    """L23: why there is `users.emails.canonical_email`."""
+    validate_email(address)
+
+
+def test_an_offset_has_no_end():
+    """L24: why lists have cursors."""
+    request = Request(APIRequestFactory().get("/", {"offset": "9" * 30}))
+    assert pagination.LimitOffsetPagination().get_offset(request) == int("9" * 30)
+
+
+def test_two_spellings_of_one_address_are_two_addresses():
+    """L11: why there is `CanonicalEmailField`."""
+    spellings = {BaseUserManager.normalize_email(address) for address in ("BOB@x.io", "bob@x.io")}
+    assert len(spellings) == 2

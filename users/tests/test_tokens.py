@@ -343,3 +343,45 @@ def test_of_a_refresh_token_only_a_digest_is_stored(api):
 def test_a_path_that_only_begins_like_a_route_is_none(api, path):
     """L7, Z9"""
     assert api.post(f"/auth/jwt/{path}", {"email": "ada@example.com", "password": PASSWORD}).status_code == 404
+
+
+# --- keys ---
+
+NEW_KEY = "the-key-that-comes-after-" * 2
+
+
+@pytest.fixture
+def change_keys(settings, monkeypatch):
+    """Put a new key in place of the present one, which becomes the previous one until it is dropped."""
+
+    def change(*, keep_previous: bool) -> None:
+        settings.JWT_PREVIOUS_KEY = settings.JWT_SIGNING_KEY if keep_previous else ""
+        backend = type(AccessToken.token_backend)("HS256", NEW_KEY, "", settings.PUBLIC_URL, settings.PUBLIC_URL)
+        for kind in (AccessToken, RefreshToken):
+            monkeypatch.setattr(kind, "token_backend", backend)
+
+    return change
+
+
+def test_a_token_outlives_its_key_for_as_long_as_the_previous_key_is_kept(api, change_keys):
+    """U17"""
+    pair, user_token = log_in(api, make_user()), str(RefreshToken.for_user(make_user()).access_token)
+    change_keys(keep_previous=True)
+    assert is_taken(api, user_token)
+    renewed = refreshed(api, pair)
+    assert is_taken(api, renewed["access"])
+    change_keys(keep_previous=False)
+    assert is_taken(api, renewed["access"])  # signed with the new one
+    assert not is_taken(api, user_token)
+
+
+@pytest.mark.parametrize("changes", [{"aud": "https://elsewhere.example.com"}, {"iss": "x"}, {"exp": 1}])
+def test_the_previous_key_vouches_for_no_more_than_the_present_one(api, change_keys, changes):
+    """U6, U17"""
+    token = RefreshToken.for_user(make_user()).access_token
+    forged = signed(claims_of(token, **changes))
+    good = signed(claims_of(token))
+    change_keys(keep_previous=True)
+    assert is_taken(api, good)
+    assert not is_taken(api, forged)
+    assert not is_taken(api, signed(claims_of(token), hash_name="sha512", alg="HS512"))
