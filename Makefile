@@ -30,7 +30,7 @@ test-postgres: .venv/dev.stamp
 
 test-slow: .venv/dev.stamp
 	$(BIN)/pytest -m slow
-	$(BIN)/python .ci/with_postgres.py $(BIN)/pytest -m slow
+	$(BIN)/python .ci/with_postgres.py $(BIN)/pytest -m "slow and not interface"
 
 # A stamp tells what is installed: a second start looks at two dates and nothing else.
 .venv/run.stamp: requirements.txt

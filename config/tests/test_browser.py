@@ -14,7 +14,7 @@ from playwright.sync_api import APIRequestContext, Browser, Page, Playwright, ex
 
 from config.tests.live import Service
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.interface]
 
 PASSWORD = "correct horse battery"
 NEW_PASSWORD = "staple under the moon"

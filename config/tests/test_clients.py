@@ -13,7 +13,7 @@ import pytest
 
 from config.tests.live import ROOT, Service
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.interface]
 
 MADE = ROOT / "build" / "clients"
 PASSWORD = "correct horse battery"

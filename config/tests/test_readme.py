@@ -25,6 +25,7 @@ def blocks_of(readme: str, heading: str) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.interface
 @pytest.mark.parametrize(
     ("readme", "heading", "friend", "subjects"),
     [
@@ -83,6 +84,7 @@ def a_clone(folder: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.interface
 def test_a_fresh_clone_runs_by_one_command_and_by_the_classic_steps(tmp_path):
     clone, home = a_clone(tmp_path / "clone"), tmp_path / "home"
     home.mkdir()

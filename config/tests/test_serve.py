@@ -11,6 +11,7 @@ from config.tests.live import ROOT, free_port
 
 
 @pytest.mark.slow
+@pytest.mark.interface
 def test_a_server_told_to_stop_while_its_workers_load_stops(tmp_path):
     """F13"""
     environment = os.environ | {

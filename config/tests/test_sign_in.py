@@ -22,7 +22,7 @@ from playwright.sync_api import Browser, Page, expect
 from config.tests.live import ROOT, Service, running_service
 from users.tests.providers import Provider, honest_provider, strict_provider
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.interface]
 
 OIDC = "/auth/o/oidc/"
 OF_ITS_OWN = ("connection", "content-length", "transfer-encoding")  # what a proxy says for itself
