@@ -8,6 +8,7 @@ from config.api.context import client_pseudonym, request_id
 from users.models import AuditEvent, User
 
 REMEMBERED_FOR = timedelta(days=90)
+NOBODY = 0  # among the ids of users
 
 
 def record(kind: AuditEvent.Kind, user: User | int | None = None, *, by: User | None = None, **detail: str) -> None:
@@ -17,10 +18,10 @@ def record(kind: AuditEvent.Kind, user: User | int | None = None, *, by: User | 
     AuditEvent.objects.create(kind=kind, user_id=user_id, actor=by, detail=detail, **here)
 
 
-def has_signed_in_from_here(user: User) -> bool:
-    """Whether somebody signed in to the account from the same client lately."""
+def has_signed_in_from_here(user: User | None) -> bool:
+    """Whether somebody signed in to the account from the same client lately; it costs the same where there is none."""
     return AuditEvent.objects.filter(
-        user=user,
+        user_id=user.pk if user else NOBODY,
         kind=AuditEvent.Kind.SIGNED_IN,
         client=client_pseudonym(),
         created_at__gt=timezone.now() - REMEMBERED_FOR,

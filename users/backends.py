@@ -1,3 +1,5 @@
+import secrets
+from functools import cache
 from typing import Any
 
 from django.contrib.auth.backends import ModelBackend
@@ -24,9 +26,8 @@ class EmailOrUsernameBackend(ModelBackend):
         login = _folded(login)
         user = User.objects.filter(**{"email" if "@" in login else "username__lower": login}).first()
         attempt = limits.password_try(f"login {login}", user)
-        if user is None:
-            User().set_password(password)
-        elif user.check_password(password) and self.user_can_authenticate(user):
+        password_is_right = (user or _nobody()).check_password(password)
+        if user and password_is_right and self.user_can_authenticate(user):
             limits.password_was_right(attempt)
             audit.record(AuditEvent.Kind.SIGNED_IN, user)
             return user
@@ -35,6 +36,14 @@ class EmailOrUsernameBackend(ModelBackend):
 
     def user_can_authenticate(self, user: Any) -> bool:
         return isinstance(user, User) and user.may_sign_in
+
+
+@cache
+def _nobody() -> User:
+    """Somebody to look at the password of where there is nobody: it takes as long, and is never right."""
+    nobody = User()
+    nobody.set_password(secrets.token_urlsafe())
+    return nobody
 
 
 def _folded(login: str) -> str:

@@ -129,7 +129,7 @@ def password_try(subject: str, user: User | None) -> Use:
         Bucket("sign-in", f"{subject} {client}", settings.THROTTLE_SIGN_IN),
         Bucket("sign-in-client", client, settings.THROTTLE_SIGN_IN_CLIENT),
     ]
-    if user is None or not audit.has_signed_in_from_here(user):
+    if not audit.has_signed_in_from_here(user):
         buckets.append(Bucket("sign-in-account", subject, settings.THROTTLE_SIGN_IN_ACCOUNT))
     try:
         return Use(*buckets)

@@ -1,8 +1,11 @@
 """What a stranger learns about who has an account: nothing, where the service is asked to tell nothing."""
 
 from functools import partial
+from unittest.mock import patch
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from djoser.utils import encode_uid
 
 from config.tests.at_once import all_at_once, database_for_threads
@@ -55,6 +58,20 @@ def test_what_is_done_for_a_known_address_before_the_answer_is_done_for_any(api,
             with django_assert_num_queries(1):
                 api.post(call, {"email": address})
     assert not OutgoingEmail.objects.exists()
+
+
+def test_a_failed_sign_in_does_the_same_for_nobody_as_for_somebody(api):
+    """N2: as many queries, and one look at a password."""
+    done = []
+    for address in ["warm-up@example.com", *make_everybody()]:
+        with (
+            CaptureQueriesContext(connection) as captured,
+            patch.object(User, "check_password", autospec=True, return_value=False) as looks,
+        ):
+            api.post("/auth/jwt/create/", {"email": address, "password": "not it"})
+        done.append((len(captured), looks.call_count))
+    assert done == [done[0]] * 5
+    assert done[0][1] == 1
 
 
 # --- signing up ---
