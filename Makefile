@@ -1,4 +1,4 @@
-# `make run` serves, `make test` checks everything. Both install what they need into .venv first.
+# `make run` serves, `make test` checks. Both install what they need into .venv first.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,7 +10,7 @@ run: .venv/run.stamp
 	@$(BIN)/python manage.py migrate --verbosity 0
 	@$(BIN)/python -m config.serve
 
-test: check test-sqlite test-postgres test-slow
+test: check test-sqlite test-postgres
 
 check: .venv/dev.stamp
 	$(BIN)/ruff format --check .
@@ -24,10 +24,11 @@ check: .venv/dev.stamp
 
 test-sqlite: .venv/dev.stamp
 	$(BIN)/pytest -n 2 --cov --cov-report= --cov-fail-under=0
-	
+
 test-postgres: .venv/dev.stamp
 	$(BIN)/python .ci/with_postgres.py $(BIN)/pytest -n 2 --cov --cov-append --cov-fail-under=95
 
+# In a real browser, with clients made of the schema, in storms and with workers: what takes its time.
 test-slow: .venv/dev.stamp
 	$(BIN)/pytest -m slow
 	$(BIN)/python .ci/with_postgres.py $(BIN)/pytest -m "slow and not interface"
