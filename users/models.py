@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from django.conf import settings
 from django.contrib.auth.hashers import check_password, make_password
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
@@ -81,7 +82,12 @@ class UserManager(BaseUserManager["User"]):
         return user
 
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
-        """One who can enter the admin at once: who has the shell needs no proof of an address."""
+        """One who can enter the admin at once: who has the shell needs no proof of an address.
+
+        Raises ValidationError for a weak password, which `createsuperuser --noinput` would take.
+        """
+        if password is not None:
+            validate_password(password, self.model(email=email, **fields))
         rights = {"is_staff": True, "is_superuser": True, "email_verified_at": timezone.now()}
         return self.create_user(email, password, **rights | fields)
 

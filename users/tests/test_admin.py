@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from django.contrib.auth.models import Permission
 from django.core import mail
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -322,6 +322,15 @@ def test_a_superuser_is_made_by_one_command_without_a_question(client, monkeypat
     assert (root.is_staff, root.is_superuser, root.is_active) == (True, True, True)
     client.post("/admin/login/", {"username": "root@example.com", "password": NEW_PASSWORD})
     assert page(client, USERS)
+
+
+@pytest.mark.parametrize("password", ["password1", "Mail for root", "x9" * 65])
+def test_a_superuser_made_without_a_question_needs_a_good_password_too(monkeypatch, password):
+    """U2"""
+    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", password)
+    with pytest.raises(CommandError):
+        call_command("createsuperuser", "--noinput", "--email", "root@example.com", verbosity=0)
+    assert not User.objects.exists()
 
 
 def test_a_form_writes_what_was_changed_in_it_and_no_more(boss):
