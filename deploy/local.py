@@ -102,29 +102,35 @@ async def keep_running(name: str, arguments: tuple[str, ...], environment: dict[
             stderr=subprocess.STDOUT,
             start_new_session=True,  # so that Ctrl-C reaches it through us alone
         )
+        said = asyncio.create_task(show(name, process))
         try:
-            await show(name, process)
+            await ended(process)
         except asyncio.CancelledError:
             process.terminate()
             try:
                 async with asyncio.timeout(GRACE):
-                    await show(name, process)
+                    await ended(process)
             except TimeoutError:
                 say(f"{name} does not stop; it is killed")
             raise
         finally:
             with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # and what it has left
-            await process.wait()
+                os.killpg(process.pid, signal.SIGKILL)  # what it has left behind, who holds on to its output too
+            await said
         say(f"{name} ended with {process.returncode}; it is started again")
         await asyncio.sleep(1)
+
+
+async def ended(process: asyncio.subprocess.Process) -> None:
+    """`process.wait` would wait for those too that a dead process has left with its output."""
+    while process.returncode is None:
+        await asyncio.sleep(0.1)
 
 
 async def show(name: str, process: asyncio.subprocess.Process) -> None:
     assert process.stdout is not None  # noqa: S101
     while line := await process.stdout.readline():
         say(f"{name:>8} | {line.decode(errors='replace').rstrip()}")
-    await process.wait()
 
 
 async def run(port: int, environment: dict[str, str]) -> None:
