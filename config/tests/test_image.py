@@ -121,6 +121,25 @@ def test_secrets_are_files_that_a_script_makes_up(tmp_path):
     assert in_the_open == []
 
 
+@pytest.mark.slow
+@pytest.mark.interface
+def test_systemd_understands_the_units_and_finds_little_that_they_could_reach(tmp_path):
+    """S7"""
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("there is no systemd here")
+    units = tmp_path / "etc/systemd/system"
+    shutil.copytree(ROOT / "deploy/systemd", units)
+    for unit in sorted(units.glob("*.service")):
+        program = Path(re.findall(r"ExecStart=/(\S+)", unit.read_text())[0])
+        (tmp_path / program).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy("/bin/true", tmp_path / program)
+        verify = ["systemd-analyze", "verify", f"--root={tmp_path}", "--recursive-errors=no", unit]
+        done = subprocess.run(verify, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        exposure = ["systemd-analyze", "security", f"--root={tmp_path}", "--offline=true", "--threshold=20", unit.name]
+        subprocess.run(exposure, capture_output=True, check=True)
+
+
 def instruction(name: str) -> str:
     """The last of its kind in the Dockerfile, in one line."""
     return re.findall(rf"(?m)^(?:HEALTHCHECK .*)?{name} (.+)$", DOCKERFILE.replace("\\\n", ""))[-1]
