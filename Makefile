@@ -4,11 +4,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 MANAGE := DJANGO_SETTINGS_MODULE=config.tests.settings $(BIN)/python manage.py
 
-.PHONY: run test check test-sqlite test-postgres test-slow lock messages
+.PHONY: run prod-local prod-local-test test check test-sqlite test-postgres test-slow lock messages
 
 run: .venv/run.stamp
 	@$(BIN)/python manage.py migrate --verbosity 0
 	@$(BIN)/python -m config.serve
+
+prod-local: .venv/dev.stamp
+	@$(BIN)/python deploy/local.py
+
+prod-local-test: .venv/dev.stamp
+	$(BIN)/pytest -m slow config/tests/test_prod_local.py
 
 test: check test-sqlite test-postgres
 
@@ -19,6 +25,9 @@ check: .venv/dev.stamp
 	$(BIN)/lint-imports
 	$(MANAGE) check
 	$(MANAGE) makemigrations --check --dry-run
+	DJANGO_SETTINGS_MODULE=config.tests.settings $(BIN)/python .ci/with_postgres.py $(BIN)/python manage.py lintmigrations --project-root-path . --quiet ok ignore
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
 	mkdir -p build
 	$(MANAGE) spectacular --validate --fail-on-warn --format openapi-json --file build/schema.json
 

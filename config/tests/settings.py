@@ -19,5 +19,6 @@ os.environ.setdefault("JWT_SIGNING_KEY", "only-for-tests-of-tokens-" * 3)
 
 from config.settings import *  # noqa: F403
 
+INSTALLED_APPS = [*INSTALLED_APPS, "django_migration_linter"]  # noqa: F405
 EMAIL_FILE_PATH = f"{tempfile.gettempdir()}/sent_emails_of_tests"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
