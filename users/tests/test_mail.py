@@ -23,7 +23,7 @@ from users.mail import (
     send_password_reset,
 )
 from users.models import MailRequest, OutgoingEmail, User
-from users.services import delete_what_is_over
+from users.retention import delete_what_is_over
 from users.tasks import LONGEST_PAUSE, MOST_TRIES, TRY_FOR, deliver_waiting_mail
 from users.tests.factories import PASSWORD, make_user
 from users.tokens import EMAIL_CHANGE
