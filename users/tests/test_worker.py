@@ -9,8 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from email import message_from_bytes, policy
-from threading import Event, Thread
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -23,53 +21,9 @@ from config.tests.at_once import models_at
 from config.tests.live import ROOT, Service, free_port, running_service
 from users.models import OutgoingEmail
 from users.tests.factories import PASSWORD
+from users.tests.servers import Server
 
 pytestmark = pytest.mark.slow
-
-
-class Server(socketserver.ThreadingTCPServer):
-    """A server in a thread of the test."""
-
-    allow_reuse_address = daemon_threads = True
-
-    def __enter__(self) -> "Server":
-        Thread(target=self.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.shutdown()
-        self.server_close()
-
-
-class MailServer(Server):
-    """Speaks enough SMTP to take mail. While it is not `awake` it lets who brings some wait for an answer."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Conversation)
-        self.address = {"EMAIL_HOST": "127.0.0.1", "EMAIL_PORT": str(self.server_address[1]), "EMAIL_TIMEOUT": "60"}
-        self.brought: list[str] = []
-        self.message_ids: list[str] = []
-        self.awake = Event()
-        self.awake.set()
-
-
-class Conversation(socketserver.StreamRequestHandler):
-    def handle(self) -> None:
-        self.say("220 ready")
-        while line := self.rfile.readline():
-            if line.startswith(b"data"):
-                self.say("354 go on")
-                self.take(b"".join(iter(self.rfile.readline, b".\r\n")))
-            self.say("250 well")
-
-    def say(self, line: str) -> None:
-        self.wfile.write(line.encode() + b"\r\n")
-
-    def take(self, content: bytes) -> None:
-        message = message_from_bytes(content, policy=policy.default)
-        self.server.message_ids.append(message["Message-ID"])
-        self.server.brought.append(message["To"])
-        self.server.awake.wait(timeout=300)
 
 
 class HangUp(socketserver.BaseRequestHandler):
@@ -77,13 +31,6 @@ class HangUp(socketserver.BaseRequestHandler):
 
     def handle(self) -> None:
         self.server.came = getattr(self.server, "came", 0) + 1
-
-
-@pytest.fixture
-def mail_server() -> Iterator[MailServer]:
-    with MailServer() as server:
-        yield server
-        server.awake.set()
 
 
 @pytest.fixture
