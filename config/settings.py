@@ -19,7 +19,7 @@ import anymail.backends
 from celery.schedules import crontab
 from django.utils.translation import gettext_lazy as _
 from dotenv import dotenv_values
-from environs import Env, EnvError, EnvValidationError, validate as must
+from environs import Env, EnvError, EnvValidationError, ValidationError, validate as must
 
 from config.secrets import make_up_secrets
 
@@ -55,7 +55,7 @@ def parse_limits(value: str) -> list[tuple[int, int]]:
 def at_least_or_for_ever(days: int) -> Callable[[int], None]:
     def validate(value: int) -> None:
         if value and not days <= value <= 36_500:
-            raise EnvError(f"Write a number of days, {days} or more, or 0 for ever.")
+            raise ValidationError(f"Write a number of days, {days} or more, or 0 for ever.")
 
     return validate
 

@@ -17,7 +17,7 @@ class UsersConfig(AppConfig):
                 get_connection(settings.EMAIL_DELIVERY_BACKEND)
             except ImproperlyConfigured as error:
                 raise SystemExit(
-                    f"The service does not start: settings are wrong.\n  EMAIL_PROVIDER: {error}"
+                    f"The service does not start: settings are wrong.\n  EMAIL_PROVIDER: {' '.join(str(error).split())}"
                 ) from None
 
 
