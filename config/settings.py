@@ -439,9 +439,7 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_ACKS_LATE = True
-CELERY_TASK_REJECT_ON_WORKER_LOST = (
-    True  # a mail over which a worker dies waits, so that this does not go round in circles
-)
+CELERY_TASK_REJECT_ON_WORKER_LOST = True  # nor goes in circles: the mail over which it died is left alone for a while
 CELERY_TASK_SOFT_TIME_LIMIT = 8 * 60  # seconds; the longest run that is in order takes 7 minutes
 CELERY_TASK_TIME_LIMIT = 9 * 60
 CELERY_TASK_PUBLISH_RETRY = False  # the row waits in the database; a request does not wait for a broker
@@ -457,9 +455,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1  # who waits for a mail server keeps no work from the others
 CELERY_WORKER_MAX_TASKS_PER_CHILD = 1000
 CELERY_WORKER_MAX_MEMORY_PER_CHILD = 256 * 1024  # KiB
-CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = (
-    20  # seconds that a run has to end, before it is stopped and handed to another worker
-)
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 10  # seconds that a run has to end, before another worker gets it
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False  # log lines are those of LOGGING
 # To cancel would be to break off a mail half-way, which then comes twice. A run that goes on is at worst done again.
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
