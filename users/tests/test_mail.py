@@ -15,6 +15,7 @@ from django.db import transaction
 from django.utils import timezone, translation
 from kombu.exceptions import OperationalError
 
+from config import celery_app
 from users import tasks
 from users.deadlines import at_most
 from users.mail import (
@@ -439,6 +440,12 @@ def test_while_the_broker_is_away_mail_waits_in_the_database(
         assert api.post("/auth/users/", {"email": "ada@example.com", "password": PASSWORD}).status_code == 201
     assert asked == ["delivery"]
     assert [message.to for message in mailbox()] == [["ada@example.com"]]
+
+
+def test_without_a_broker_nobody_is_told_that_it_has_no_host(caplog):
+    tasks.deliver_waiting_mail.delay()
+    assert celery_app.connection_for_write().info()["hostname"] == "localhost"
+    assert "hostname" not in caplog.text
 
 
 def broken(email: str) -> None:

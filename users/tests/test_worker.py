@@ -232,6 +232,19 @@ def test_without_a_broker_a_sign_up_does_not_wait_for_a_mail_server_that_hangs(m
         assert sorted(mail_server.brought) == [ada, bob]
 
 
+def test_without_a_broker_a_sign_up_does_not_wait_for_a_provider_that_hangs(mail_provider):
+    """F8"""
+    mail_provider.awake.clear()
+    with service_with_its_database(**mail_provider.address, EMAIL_TIMEOUT="60") as service:
+        ada = sign_up(service, "ada")
+        until(lambda: mail_provider.brought)
+        assert (row_of(ada).tries, row_of(ada).sent_at) == (1, None)
+        bob = sign_up(service, "bob")
+        mail_provider.awake.set()
+        until(lambda: is_sent(ada, bob))
+        assert sorted(message["To"] for message in mail_provider.brought) == [ada, bob]
+
+
 def test_mails_of_codes_that_are_asked_for_while_the_broker_is_away_go_out_after_its_return(broker):
     """F7"""
     with service_with_its_database(REDIS_URL=broker.connection_url) as service:
