@@ -3,8 +3,8 @@
 from urllib.parse import unquote
 
 import pytest
+from django.conf import settings as django_settings
 
-from config.settings import EMAIL_PROVIDERS
 from config.tests.live import free_port
 from users.mail import ActivationEmail
 from users.models import OutgoingEmail
@@ -88,7 +88,9 @@ def test_a_mail_that_the_provider_wants_in_no_case_is_given_up_and_kept(mail_pro
 
 
 @pytest.mark.filterwarnings("ignore:django-anymail has dropped official support for SendGrid")
-@pytest.mark.parametrize("name", sorted(EMAIL_PROVIDERS - {"amazon_ses"}))  # which has a client of its own, boto3
+@pytest.mark.parametrize(
+    "name", sorted(django_settings.EMAIL_PROVIDERS - {"amazon_ses"})
+)  # which has a client of its own, boto3
 def test_every_provider_is_handed_our_mails_as_they_are(settings, mail_provider, name):
     """None finds something in them that it cannot send. What it answers here is not its own."""
     keys = {"API_KEY": "k", "SECRET_KEY": "s", "API_TOKEN": "t", "SERVER_TOKEN": "t", "PROJECT_ID": "p"}
