@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from config.secrets import make_up_secrets
-from config.settings import parse_limits
-from config.tests.live import ROOT
+from config.environment import parse_limits
+from config.tests.live import PRODUCTION, ROOT
 
 KEYS = {"SECRET_KEY": "k" * 50, "JWT_SIGNING_KEY": "j" * 32}
 START = "import django; django.setup()"
@@ -155,10 +155,10 @@ def test_an_env_file_is_read_to_the_letter_and_the_environment_goes_before_it(tm
         "EMAIL_HOST_PASSWORD='${HOME} $HOME #1'\n"
         "PUBLIC_URL=https://file.example.com\n"
     )
-    told = settings_of(tmp_path, HOME="/expanded", PUBLIC_URL="https://refer.example.com/", **KEYS)
+    told = settings_of(tmp_path, HOME="/expanded", PUBLIC_URL="http://refer.example.com/", **KEYS)
     assert told["database"] == {"ENGINE": "django.db.backends.postgresql", "NAME": "db", "PASSWORD": "pa$HOME$$x"}
     assert told["EMAIL_HOST_PASSWORD"] == "${HOME} $HOME #1"
-    assert told["PUBLIC_URL"] == "https://refer.example.com"
+    assert told["PUBLIC_URL"] == "http://refer.example.com"
     assert "refer.example.com" in told["ALLOWED_HOSTS"]
 
 
