@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+import jwt
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from dotenv import dotenv_values
@@ -130,24 +131,33 @@ def is_origin(value: str) -> bool:
 
 def is_clear_text(url: str) -> bool:
     """Whether what goes to this address can be read on its way, as it cannot on the way to one's own machine."""
-    parts = urlsplit(url)
-    return parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1")
+    parts = _split(url)
+    return bool(parts) and parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1")
 
 
 def is_sender(value: str) -> bool:
     """Whether it is one address, with or without a name before it."""
-    addresses = getaddresses([value])
     try:
-        validate_email(addresses[0][1])
-    except ValidationError:
+        [(_name, address)] = getaddresses([value])
+        validate_email(address)
+    except (ValueError, ValidationError):
         return False
-    return len(addresses) == 1
+    return True
 
 
 def is_guessable(secret: str) -> bool:
     """Whether it is a placeholder, or so regular that it can be pressed into a few bytes; what is random cannot."""
     packed = zlib.compress(secret.encode(), level=9)
     return bool(secret) and (bool(PLACEHOLDER.search(secret)) or len(packed) < min(len(secret), 40))
+
+
+def is_signing_key(secret: str) -> bool:
+    """Whether PyJWT signs with it; what it takes for somebody's public key it does not."""
+    try:
+        jwt.encode({}, secret, "HS256")
+    except jwt.PyJWTError:
+        return False
+    return True
 
 
 def is_redis(url: str) -> bool:

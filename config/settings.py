@@ -29,6 +29,7 @@ from config.environment import (
     is_origin,
     is_redis,
     is_sender,
+    is_signing_key,
     is_url,
     read_env_file,
 )
@@ -141,6 +142,8 @@ _refusals = [
         "JWT_SIGNING_KEY: needs 32 characters or more.",
     ),
     (0 < len(JWT_PREVIOUS_KEY) < 32, "JWT_PREVIOUS_KEY: needs 32 characters or more."),
+    (len(JWT_SIGNING_KEY) >= 32 and not is_signing_key(JWT_SIGNING_KEY), "JWT_SIGNING_KEY: no key of SSH or RSA."),
+    (len(JWT_PREVIOUS_KEY) >= 32 and not is_signing_key(JWT_PREVIOUS_KEY), "JWT_PREVIOUS_KEY: no key of SSH or RSA."),
     (bool(SECRET_KEY) and JWT_SIGNING_KEY == SECRET_KEY, "JWT_SIGNING_KEY: must not be the same as SECRET_KEY."),
     (
         _database is not None and not is_database(_database),
