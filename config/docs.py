@@ -39,7 +39,10 @@ class SwaggerView(SpectacularSwaggerSplitView):
 
 # The bundle writes one style before it can know a nonce: first nothing, then that of its scroll bars. A browser names
 # the hashes in its complaint when another version comes with others.
-SCROLL_BARS = ["'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='", "'sha256-QMIg+bpjm3JdElJ388KYke01izlUW0UoNOeKjpMxdgc='"]
+SCROLL_BARS = [
+    "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='",
+    "'sha256-QMIg+bpjm3JdElJ388KYke01izlUW0UoNOeKjpMxdgc='",
+]
 
 
 @method_decorator(

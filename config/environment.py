@@ -25,7 +25,9 @@ LIMIT = re.compile(r"([1-9]\d{0,8})/([1-9]\d?)?(minute|hour|day)", re.ASCII)
 NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 VISIBLE = re.compile(r"[\x20-\x7e]*")  # what smtplib can send, and a client's id and secret are made of: RFC 6749, A.1
 LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.IGNORECASE | re.ASCII)
-PLACEHOLDER = re.compile(r"django-insecure-|change[-_ ]?(me|this)|only-for-tests|your[-_ ]|secret[-_ ]key", re.IGNORECASE)
+PLACEHOLDER = re.compile(
+    r"django-insecure-|change[-_ ]?(me|this)|only-for-tests|your[-_ ]|secret[-_ ]key", re.IGNORECASE
+)
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 MOST_OF_A_FILE = 64 * 1024
 
@@ -100,7 +102,7 @@ def is_address(value: str) -> bool:
 
 
 def is_host(value: str) -> bool:
-    """Whether it is a name or an address that something can be reached by; names of other scripts in their IDNA form."""
+    """Whether it is a name or an address that something can be reached by; other scripts in their IDNA form."""
     name = value.removesuffix(".")
     return is_address(value) or (len(name) <= 253 and all(LABEL.fullmatch(label) for label in name.split(".")))
 
@@ -132,7 +134,7 @@ def is_origin(value: str) -> bool:
 def is_clear_text(url: str) -> bool:
     """Whether what goes to this address can be read on its way, as it cannot on the way to one's own machine."""
     parts = _split(url)
-    return bool(parts) and parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1")
+    return parts is not None and parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1")
 
 
 def is_sender(value: str) -> bool:

@@ -147,7 +147,7 @@ _refusals = [
     (bool(SECRET_KEY) and JWT_SIGNING_KEY == SECRET_KEY, "JWT_SIGNING_KEY: must not be the same as SECRET_KEY."),
     (
         _database is not None and not is_database(_database),
-        "DATABASE_URL: like postgres://user:password@host:5432/name, or sqlite:/// and a file in a folder that is there.",
+        "DATABASE_URL: like postgres://user:password@host:5432/name; or sqlite:/// and a file in a folder there is.",
     ),
     (DEBUG and (PRODUCTION or _postgres), "DEBUG: not with PostgreSQL or an https:// address, it shows secrets."),
     (not is_address(HOST), "HOST: the address to listen at, like 127.0.0.1."),
@@ -177,7 +177,10 @@ _refusals_in_production = [
         any(map(is_guessable, SECRET_KEY_FALLBACKS)),
         "SECRET_KEY_FALLBACKS: made up by a person or copied from somewhere; such a key opens everything.",
     ),
-    (is_guessable(JWT_SIGNING_KEY), "JWT_SIGNING_KEY: made up by a person or copied from somewhere; take a random one."),
+    (
+        is_guessable(JWT_SIGNING_KEY),
+        "JWT_SIGNING_KEY: made up by a person or copied from somewhere; take a random one.",
+    ),
     (
         is_guessable(JWT_PREVIOUS_KEY),
         "JWT_PREVIOUS_KEY: made up by a person or copied from somewhere; such a key opens everything.",
@@ -281,7 +284,7 @@ TEMPLATES = [
 SECURE_HSTS_SECONDS = 365 * 86400 if PRODUCTION else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = True
 SILENCED_SYSTEM_CHECKS = [
-    "security.W008",  # SECURE_SSL_REDIRECT: DoorMiddleware redirects pages, and refuses what comes to the API in the clear
+    "security.W008",  # SECURE_SSL_REDIRECT: our door redirects pages, and refuses what comes to the API in the clear
     "security.W021",  # SECURE_HSTS_PRELOAD: a list inside of browsers, which only the owner of the domain can ask for
 ]
 
@@ -337,6 +340,7 @@ TIME_ZONE = "UTC"
 
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "config" / "static"]
+WHITENOISE_ALLOW_ALL_ORIGINS = False
 WHITENOISE_USE_FINDERS = True  # serves the packages' own files, so that nobody has to collect them first
 
 # --- Who someone is ------------------------------------------------------------------------------

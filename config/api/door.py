@@ -1,5 +1,6 @@
 """The door: who asks for another host, or in the clear for what must not be sent so, gets no further."""
 
+from typing import Any
 from urllib.parse import urlsplit
 
 from csp.middleware import CSPMiddleware
@@ -27,7 +28,9 @@ PAGE_HEADERS = {
 class HttpsRequired(exceptions.APIException):
     status_code = status.HTTP_403_FORBIDDEN
     default_code = "https_required"
-    default_detail = _("What was sent could be read on its way. Use https://, and count what was secret in it as known.")
+    default_detail = _(
+        "What was sent could be read on its way. Use https://, and count what was secret in it as known."
+    )
 
 
 class DoorMiddleware(MiddlewareMixin):
@@ -58,7 +61,7 @@ class DoorMiddleware(MiddlewareMixin):
 class PagePolicyMiddleware(CSPMiddleware):
     """The content security policy of pages; that of the API is always the same, and costs it nothing."""
 
-    def __call__(self, request: HttpRequest) -> HttpResponse:
+    def __call__(self, request: HttpRequest) -> Any:
         if request.path_info.startswith(settings.API_PREFIXES):
             return self.get_response(request)
         return super().__call__(request)

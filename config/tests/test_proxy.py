@@ -146,7 +146,8 @@ def test_a_request_that_can_be_read_in_two_ways_is_refused_and_nothing_after_it_
 
 READ_IN_ONE_WAY = {
     "a bare line feed": b"POST /auth/jwt/create/ HTTP/1.1\nHost: localhost\nContent-Length: %d\nConnection: close\n\n",
-    "a bare line feed in a value": POST + b"X-A: b\nTransfer-Encoding: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n",
+    "a bare line feed in a value": POST
+    + b"X-A: b\nTransfer-Encoding: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n",
     "a folded line": POST + b"X-A: b\r\n Transfer-Encoding: chunked\r\nConnection: close\r\nContent-Length: %d\r\n\r\n",
     "a folded length": POST + b"X-A: b\r\n\tContent-Length: 0\r\nConnection: close\r\nContent-Length: %d\r\n\r\n",
     "an underscore": POST + b"Transfer_Encoding: chunked\r\nConnection: close\r\nContent-Length: %d\r\n\r\n",
@@ -253,7 +254,9 @@ def test_pages_and_the_admin_work_over_tls_with_cookies_of_this_host_only(proxy,
 
 def test_a_body_that_is_too_large_is_refused_before_it_is_sent(proxy):
     """B7, H7"""
-    head = b"POST /auth/users/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 65537\r\n"
+    head = (
+        b"POST /auth/users/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 65537\r\n"
+    )
     with proxy.connection() as connection:
         connection.sendall(head + b"Connection: close\r\n\r\n")
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
@@ -263,7 +266,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_sent(proxy):
 
 def test_slow_bodies_hold_no_process_of_the_service_and_a_pause_ends_them(proxy):
     """B7: the only thread there is answers others, while eight send a byte and then nothing more."""
-    head = b"POST /auth/users/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 60000\r\n\r\n"
+    head = POST + b"Content-Length: 60000\r\n\r\n"
     slow = [proxy.connection() for _connection in range(8)]
     opened = [connection.__enter__() for connection in slow]
     try:

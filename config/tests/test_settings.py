@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from config.secrets import make_up_secrets
 from config.environment import parse_limits
+from config.secrets import make_up_secrets
 from config.tests.live import PRODUCTION, ROOT
 
 KEYS = {"SECRET_KEY": "k" * 50, "JWT_SIGNING_KEY": "j" * 32}
