@@ -4,23 +4,38 @@ What a person may set is read in one place at the top, strictly and all at once:
 names all three. `.env.example` lists the names with their defaults.
 """
 
-import ipaddress
-import json
 import os
-import re
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from pkgutil import iter_modules
 from typing import Any
 from urllib.parse import urlsplit
 
-import anymail.backends
 from celery.schedules import crontab
+from corsheaders.defaults import default_headers
+from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy as _
-from dotenv import dotenv_values
-from environs import Env, EnvError, EnvValidationError, ValidationError, validate as must
+from environs import EnvValidationError, validate as must
 
+from config.environment import (
+    EMAIL_PROVIDERS,
+    VISIBLE,
+    Network,
+    at_least_or_for_ever,
+    env,
+    is_address,
+    is_clear_text,
+    is_database,
+    is_folder_to_be,
+    is_guessable,
+    is_host,
+    is_host_pattern,
+    is_origin,
+    is_redis,
+    is_sender,
+    is_signing_key,
+    is_url,
+    read_env_file,
+)
 from config.secrets import make_up_secrets
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -28,56 +43,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 # --- What the environment says -------------------------------------------------------------------
 
 ENV_FILE = Path(os.environ.get("ENV_FILE", BASE_DIR / ".env"))
-for _name, _value in dotenv_values(ENV_FILE, interpolate=False).items():
-    os.environ.setdefault(_name, _value or "")
-
-env = Env(eager=False)
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-PERIODS = {"minute": 60, "hour": 3600, "day": 86400}
-EMAIL_PROVIDERS = {module.name for module in iter_modules(anymail.backends.__path__)} - {
-    *("base", "base_requests", "console", "test"),  # which send nothing
-    "sendinblue",  # the old name of brevo
-}
-LIMIT = re.compile(r"([1-9]\d{0,8})/([1-9]\d?)?(minute|hour|day)", re.ASCII)
-
-
-@env.parser_for("limits")
-def parse_limits(value: str) -> list[tuple[int, int]]:
-    """Read `3/hour,10/15minute` as [(3, 3600), (10, 900)]: how often, in how many seconds. `0` is no limit."""
-    if value.strip() == "0":
-        return []
-    parts = [LIMIT.fullmatch(part.strip()) for part in value.split(",")]
-    if not all(parts):
-        raise EnvError("Write 0 for no limit, or like 3/hour,10/15minute.")
-    return [(int(part[1]), int(part[2] or 1) * PERIODS[part[3]]) for part in parts if part]
-
-
-def at_least_or_for_ever(days: int) -> Callable[[int], None]:
-    def validate(value: int) -> None:
-        if value and not days <= value <= 36_500:
-            raise ValidationError(f"Write a number of days, {days} or more, or 0 for ever.")
-
-    return validate
-
-
-@env.parser_for("networks")
-def parse_networks(value: str) -> list[Network]:
-    try:
-        return [ipaddress.ip_network(part.strip()) for part in value.split(",") if part.strip()]
-    except ValueError:
-        raise EnvError("Write addresses or networks, like 10.0.0.0/8, with commas between.") from None
-
-
-@env.parser_for("option")
-def parse_option(value: str) -> Any:
-    """A flag or an object is written as in JSON. All else is text: a token may be all digits."""
-    if value not in ("true", "false") and not value.startswith("{"):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        raise EnvError("Write it as JSON, since it begins with a brace.") from None
-
+_env_file_problem = read_env_file(ENV_FILE)
 
 DEBUG = env.bool("DEBUG", False)
 HOST = env.str("HOST", "127.0.0.1")
@@ -85,9 +51,11 @@ PORT = env.int("PORT", 8000, validate=must.Range(1, 65535))
 WEB_WORKERS = env.int("WEB_WORKERS", 2, validate=must.Range(1, 256))
 WEB_THREADS = env.int("WEB_THREADS", 4, validate=must.Range(1, 1024))
 PUBLIC_URL = env.str("PUBLIC_URL", "").rstrip("/")
-ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", [], subcast=str.strip)
+ALLOWED_HOSTS: list[str] = env.words("ALLOWED_HOSTS", "")
+CORS_ORIGINS: list[str] = env.words("CORS_ORIGINS", "")
 TRUSTED_PROXIES: list[Network] = env.networks("TRUSTED_PROXIES", "")
 SECRET_KEY = env.str("SECRET_KEY", "")
+SECRET_KEY_FALLBACKS: list[str] = env.words("SECRET_KEY_FALLBACKS", "")
 JWT_SIGNING_KEY = env.str("JWT_SIGNING_KEY", "")
 JWT_PREVIOUS_KEY = env.str("JWT_PREVIOUS_KEY", "")
 DATABASE_URL = env.str("DATABASE_URL", "")
@@ -106,11 +74,11 @@ EMAIL_TIMEOUT = env.int("EMAIL_TIMEOUT", 10, validate=must.Range(1, 60))
 EMAIL_PROVIDER = env.str("EMAIL_PROVIDER", "", validate=must.OneOf(["", *EMAIL_PROVIDERS]))
 ANYMAIL = {
     name.removeprefix("ANYMAIL_"): env.option(name)
-    for name, value in os.environ.items()
-    if name.startswith("ANYMAIL_") and value
+    for name in {name.removesuffix("_FILE") for name, value in os.environ.items() if value}
+    if name.startswith("ANYMAIL_")
 }
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "Referral service <noreply@localhost>")
-OAUTH_REDIRECT_URIS: list[str] = env.list("OAUTH_REDIRECT_URIS", [], subcast=str.strip)
+OAUTH_REDIRECT_URIS: list[str] = env.words("OAUTH_REDIRECT_URIS", "")
 GOOGLE_CLIENT_ID = env.str("GOOGLE_CLIENT_ID", "")
 GOOGLE_CLIENT_SECRET = env.str("GOOGLE_CLIENT_SECRET", "")
 GITHUB_CLIENT_ID = env.str("GITHUB_CLIENT_ID", "")
@@ -145,19 +113,16 @@ except EnvValidationError as error:
     _unreadable = error.error_messages
 
 
-def is_url(value: str, *schemes: str) -> bool:
-    try:
-        parts = urlsplit(value)
-        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # brackets without an end, a port that is none
-        return False
-
-
+PRODUCTION = PUBLIC_URL.startswith("https://")
 EMBEDDED = not DATABASE_URL
-if EMBEDDED and not _unreadable and not (SECRET_KEY and JWT_SIGNING_KEY):
+if EMBEDDED and not (_unreadable or _env_file_problem) and not (SECRET_KEY and JWT_SIGNING_KEY):
     _given = {"SECRET_KEY": SECRET_KEY, "JWT_SIGNING_KEY": JWT_SIGNING_KEY}
-    _made_up = make_up_secrets(ENV_FILE, [name for name, value in _given.items() if not value])
-    SECRET_KEY, JWT_SIGNING_KEY = (_made_up.get(name, value) for name, value in _given.items())
+    try:
+        _made_up = make_up_secrets(ENV_FILE, [name for name, value in _given.items() if not value])
+    except OSError:
+        _env_file_problem = "ENV_FILE: cannot be written, and so keep the secrets that would be made up."
+    else:
+        SECRET_KEY, JWT_SIGNING_KEY = (_made_up.get(name, value) for name, value in _given.items())
 
 _social_keys = {
     "google": (GOOGLE_CLIENT_ID, GOOGLE_CLIENT_SECRET),
@@ -167,36 +132,94 @@ _social_keys = {
     "oidc": (OIDC_CLIENT_ID, OIDC_CLIENT_SECRET, OIDC_ISSUER),
 }
 
-_can_be_made_up = EMBEDDED and bool(_unreadable)
+_can_be_made_up = EMBEDDED and bool(_unreadable or _env_file_problem)
+_postgres = _database is not None and _database["ENGINE"] == "django.db.backends.postgresql"
+_mail_has_a_way = bool(EMAIL_HOST or EMAIL_PROVIDER or os.environ.get("EMAIL_FILE_PATH"))
 _refusals = [
     *((any(keys) and not all(keys), f"{name.upper()}_*: all of them, or none.") for name, keys in _social_keys.items()),
+    *(
+        (not VISIBLE.fullmatch(value), f"{name.upper()}_*: visible characters of ASCII.")
+        for name, keys in _social_keys.items()
+        for value in keys[:2]
+    ),
     (
         any(map(any, _social_keys.values())) and not OAUTH_REDIRECT_URIS,
         "OAUTH_REDIRECT_URIS: needed as soon as there is a provider.",
     ),
     (len(SECRET_KEY) < 50 and bool(SECRET_KEY or not _can_be_made_up), "SECRET_KEY: needs 50 characters or more."),
+    (any(len(key) < 50 for key in SECRET_KEY_FALLBACKS), "SECRET_KEY_FALLBACKS: each needs 50 characters or more."),
     (
         len(JWT_SIGNING_KEY) < 32 and bool(JWT_SIGNING_KEY or not _can_be_made_up),
         "JWT_SIGNING_KEY: needs 32 characters or more.",
     ),
     (0 < len(JWT_PREVIOUS_KEY) < 32, "JWT_PREVIOUS_KEY: needs 32 characters or more."),
+    (len(JWT_SIGNING_KEY) >= 32 and not is_signing_key(JWT_SIGNING_KEY), "JWT_SIGNING_KEY: no key of SSH or RSA."),
+    (len(JWT_PREVIOUS_KEY) >= 32 and not is_signing_key(JWT_PREVIOUS_KEY), "JWT_PREVIOUS_KEY: no key of SSH or RSA."),
     (bool(SECRET_KEY) and JWT_SIGNING_KEY == SECRET_KEY, "JWT_SIGNING_KEY: must not be the same as SECRET_KEY."),
     (
-        _database is not None
-        and _database["ENGINE"] not in ("django.db.backends.sqlite3", "django.db.backends.postgresql"),
-        "DATABASE_URL: starts with postgres:// or sqlite:///.",
+        _database is not None and not is_database(_database),
+        "DATABASE_URL: like postgres://user:password@host:5432/name; or sqlite:/// and a file in a folder there is.",
     ),
-    (bool(PUBLIC_URL) and not is_url(PUBLIC_URL, "http", "https"), "PUBLIC_URL: like https://refer.example.com."),
+    (DEBUG and (PRODUCTION or _postgres), "DEBUG: not with PostgreSQL or an https:// address, it shows secrets."),
+    (not is_address(HOST), "HOST: the address to listen at, like 127.0.0.1."),
+    (bool(PUBLIC_URL) and not is_origin(PUBLIC_URL), "PUBLIC_URL: like https://refer.example.com."),
+    (not all(map(is_host_pattern, ALLOWED_HOSTS)), "ALLOWED_HOSTS: names like refer.example.com, with commas between."),
+    (not all(map(is_origin, CORS_ORIGINS)), "CORS_ORIGINS: like https://app.example.com, with commas between."),
+    (
+        any(proxies.prefixlen == 0 for proxies in TRUSTED_PROXIES or ()),
+        "TRUSTED_PROXIES: not everybody, who could then pretend to be anybody.",
+    ),
     (bool(OIDC_ISSUER) and not is_url(OIDC_ISSUER, "http", "https"), "OIDC_ISSUER: like https://id.example.com."),
     (
         not all(is_url(uri, "http", "https") for uri in OAUTH_REDIRECT_URIS),
         "OAUTH_REDIRECT_URIS: like https://app.example.com/back, with commas between.",
     ),
-    (bool(REDIS_URL) and not is_url(REDIS_URL, "redis", "rediss"), "REDIS_URL: like redis://host:6379/0."),
+    (bool(REDIS_URL) and not is_redis(REDIS_URL), "REDIS_URL: like redis://host:6379/0."),
+    (bool(EMAIL_HOST) and not is_host(EMAIL_HOST), "EMAIL_HOST: the name of an SMTP server."),
+    (not VISIBLE.fullmatch(EMAIL_HOST_USER), "EMAIL_HOST_USER: visible characters of ASCII."),
+    (not VISIBLE.fullmatch(EMAIL_HOST_PASSWORD), "EMAIL_HOST_PASSWORD: visible characters of ASCII."),
     (bool(EMAIL_PROVIDER and EMAIL_HOST), "EMAIL_PROVIDER, EMAIL_HOST: at most one of them."),
     (EMAIL_USE_TLS and EMAIL_USE_SSL, "EMAIL_USE_TLS, EMAIL_USE_SSL: at most one of them."),
+    (not is_sender(DEFAULT_FROM_EMAIL), "DEFAULT_FROM_EMAIL: like Referrals <refer@example.com>."),
+    (not is_folder_to_be(BASE_DIR / EMAIL_FILE_PATH), "EMAIL_FILE_PATH: a folder."),
 ]
+_refusals_in_production = [
+    (is_guessable(SECRET_KEY), "SECRET_KEY: made up by a person or copied from somewhere; take a random one."),
+    (
+        any(map(is_guessable, SECRET_KEY_FALLBACKS)),
+        "SECRET_KEY_FALLBACKS: made up by a person or copied from somewhere; such a key opens everything.",
+    ),
+    (
+        is_guessable(JWT_SIGNING_KEY),
+        "JWT_SIGNING_KEY: made up by a person or copied from somewhere; take a random one.",
+    ),
+    (
+        is_guessable(JWT_PREVIOUS_KEY),
+        "JWT_PREVIOUS_KEY: made up by a person or copied from somewhere; such a key opens everything.",
+    ),
+    (not TRUSTED_PROXIES, "TRUSTED_PROXIES: the address of the proxy that does TLS; nobody else is believed about it."),
+    (
+        bool(REDIS_URL) and not _postgres,
+        "DATABASE_URL: PostgreSQL, where there is a Redis: machines cannot share an SQLite file.",
+    ),
+    (
+        not _mail_has_a_way,
+        "EMAIL_HOST: it or EMAIL_PROVIDER, a way for mails to people; or name the folder for them in EMAIL_FILE_PATH.",
+    ),
+    (
+        _mail_has_a_way and DEFAULT_FROM_EMAIL.rstrip(">").endswith("@localhost"),
+        "DEFAULT_FROM_EMAIL: an address of yours, to which people can answer.",
+    ),
+    (
+        any(map(is_clear_text, OAUTH_REDIRECT_URIS)),
+        "OAUTH_REDIRECT_URIS: https://, but for what is on the person's own machine.",
+    ),
+    (any(map(is_clear_text, CORS_ORIGINS)), "CORS_ORIGINS: https://, but for what is on the person's own machine."),
+]
+if PRODUCTION:
+    _refusals += _refusals_in_production
 _problems = [f"{name}: {' '.join(texts)}" for name, texts in _unreadable.items()]
+_problems += [_env_file_problem] if _env_file_problem else []
 _problems += [text for refused, text in _refusals if refused]
 if _problems:
     raise SystemExit("\n  ".join(["The service does not start: settings are wrong.", *_problems]))
@@ -213,6 +236,8 @@ ALLOWED_HOSTS = [*ALLOWED_HOSTS, "localhost", "127.0.0.1", "[::1]", urlsplit(PUB
 
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
+API_PREFIXES = ("/api/", "/auth/")
+PROBES = ("/healthz", "/readyz", "/metrics")  # asked at the port itself, by whatever name and without TLS
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 CSRF_FAILURE_VIEW = "config.api.problems.csrf_failure"
 
@@ -230,6 +255,8 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "social_django",
+    "corsheaders",
+    "csp",
     "users",
     "referrals",
 ]
@@ -237,6 +264,9 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "config.api.context.RequestContextMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "config.api.door.PagePolicyMiddleware",
+    "config.api.door.DoorMiddleware",
+    *(["corsheaders.middleware.CorsMiddleware"] if CORS_ORIGINS else []),
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
@@ -264,6 +294,41 @@ TEMPLATES = [
     },
 ]
 
+# --- What browsers are told ------------------------------------------------------------------------
+
+SECURE_HSTS_SECONDS = 365 * 86400 if PRODUCTION else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+SILENCED_SYSTEM_CHECKS = [
+    "security.W008",  # SECURE_SSL_REDIRECT: our door redirects pages, and refuses what comes to the API in the clear
+    "security.W021",  # SECURE_HSTS_PRELOAD: a list inside of browsers, which only the owner of the domain can ask for
+]
+
+# Packaged pages that need more say so in `config.docs`.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    },
+}
+
+CORS_ALLOWED_ORIGINS = CORS_ORIGINS
+CORS_URLS_REGEX = "|".join(f"^{prefix}" for prefix in API_PREFIXES)
+CORS_ALLOW_HEADERS = default_headers
+CORS_EXPOSE_HEADERS = ["Retry-After", "X-Request-ID"]
+
+# `__Host-` makes browsers take a cookie from this very host only, over TLS: draft-ietf-httpbis-rfc6265bis, 4.1.3.2.
+_prefix = "__Host-" if PRODUCTION else ""
+SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = f"{_prefix}sessionid", f"{_prefix}csrftoken"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PRODUCTION
+CSRF_COOKIE_HTTPONLY = True  # forms hold the token too, and no script of ours asks for it
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"  # no cookie of its own
+
 # --- Data ----------------------------------------------------------------------------------------
 
 DATABASES: dict[str, Any] = {"default": {**_database, "CONN_HEALTH_CHECKS": True}}
@@ -290,6 +355,7 @@ TIME_ZONE = "UTC"
 
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "config" / "static"]
+WHITENOISE_ALLOW_ALL_ORIGINS = False
 WHITENOISE_USE_FINDERS = True  # serves the packages' own files, so that nobody has to collect them first
 
 # --- Who someone is ------------------------------------------------------------------------------
@@ -379,7 +445,6 @@ SIMPLE_JWT = {
 
 # --- The API -------------------------------------------------------------------------------------
 
-API_PREFIXES = ("/api/", "/auth/")
 API_BODY_LIMIT = 64 * 1024  # bytes
 
 REST_FRAMEWORK = {

@@ -4,9 +4,8 @@ from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView, TemplateView
-from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerSplitView
 
-from config.docs import SchemaView
+from config.docs import RedocView, SchemaView, SwaggerView
 from config.health import healthz, readyz
 
 urlpatterns = [
@@ -14,8 +13,8 @@ urlpatterns = [
     path("", include("users.urls")),
     path("", include("referrals.urls")),
     path("api/schema/", SchemaView.as_view(), name="schema"),
-    path("redoc/", SpectacularRedocView.as_view(), name="redoc"),
-    path("swagger/", SpectacularSwaggerSplitView.as_view(), name="swagger"),
+    path("redoc/", RedocView.as_view(), name="redoc"),
+    path("swagger/", SwaggerView.as_view(), name="swagger"),
     path("admin/", admin.site.urls),
     path("favicon.ico", RedirectView.as_view(url=f"{settings.STATIC_URL}pages/icon.svg")),
     path("healthz", healthz, name="healthz"),

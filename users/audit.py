@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from config.api.context import client_pseudonym, request_id
+from config.api.context import client_pseudonym, client_pseudonyms, request_id
 from users.models import AuditEvent, User
 
 REMEMBERED_FOR = timedelta(days=90)
@@ -23,6 +23,6 @@ def has_signed_in_from_here(user: User | None) -> bool:
     return AuditEvent.objects.filter(
         user_id=user.pk if user else NOBODY,
         kind=AuditEvent.Kind.SIGNED_IN,
-        client=client_pseudonym(),
+        client__in=client_pseudonyms(),
         created_at__gt=timezone.now() - REMEMBERED_FOR,
     ).exists()

@@ -178,11 +178,12 @@ class LinkToken:
             owner, state, payload = signing.loads(token, salt=self.salt, max_age=self.lifetime)
         except (signing.BadSignature, ValueError):
             return None
-        return payload if owner == user.pk and state == self._state(user) else None
+        keys = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+        return payload if owner == user.pk and any(state == self._state(user, key) for key in keys) else None
 
-    def _state(self, user: User) -> str:
+    def _state(self, user: User, key: str | None = None) -> str:
         state = f"{user.email} {user.email_verified} {user.password} {user.token_version} {user.is_active}"
-        return salted_hmac(self.salt, state, algorithm="sha256").hexdigest()[:32]
+        return salted_hmac(self.salt, state, secret=key, algorithm="sha256").hexdigest()[:32]
 
 
 class UndoToken(LinkToken):
@@ -206,7 +207,7 @@ class UndoToken(LinkToken):
         pending.filter(pk__gte=number).delete()
         return payload
 
-    def _state(self, user: User) -> str:
+    def _state(self, user: User, key: str | None = None) -> str:
         return str(user.is_active)
 
 

@@ -10,6 +10,8 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import salted_hmac
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 """The same in a request's log lines, its error body and its answer."""
 
@@ -17,10 +19,15 @@ client: ContextVar[str] = ContextVar("client", default="")
 """The network that a request came from, as `network_of` writes it; empty where there is no request."""
 
 
-def client_pseudonym() -> str:
+def client_pseudonym(key: str | None = None) -> str:
     """What is kept of the client where it is kept: 32 hex digits, the same for the same network, under our key."""
     here = client.get()
-    return salted_hmac("config.api.client", here, algorithm="sha256").hexdigest()[:32] if here else ""
+    return salted_hmac("config.api.client", here, secret=key, algorithm="sha256").hexdigest()[:32] if here else ""
+
+
+def client_pseudonyms() -> list[str]:
+    """What can have been kept of this client, under our key or one of those before it."""
+    return [client_pseudonym(key) for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
 
 
 class RequestIdFilter(logging.Filter):
@@ -32,7 +39,10 @@ class RequestIdFilter(logging.Filter):
 
 
 class RequestContextMiddleware:
-    """Names each request, tells who sent it, and repeats the name in the `X-Request-ID` of its answer."""
+    """Names each request, tells who sent it, and repeats the name in the `X-Request-ID` of its answer.
+
+    A trusted proxy is taken at its word about TLS too, in `X-Forwarded-Proto`; anybody else speaks for themselves.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -40,6 +50,8 @@ class RequestContextMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         name = uuid4().hex
         tokens = request_id.set(name), client.set(network_of(request))
+        if request.META.get("HTTP_X_FORWARDED_PROTO") == "https" and _is_trusted(_peer(request)):
+            request.META["wsgi.url_scheme"] = "https"
         try:
             response = self.get_response(request)
         finally:
@@ -53,11 +65,11 @@ def network_of(request: HttpRequest) -> str:
     """The address of the client, an IPv6 one as its /64: that is what one customer of a provider has.
 
     A trusted proxy is taken at its word about who came to it: `X-Forwarded-For` is read from its end for as long as
-    those who wrote it are in `TRUSTED_PROXIES`. No other header is read.
+    those who wrote it are in `TRUSTED_PROXIES`. No other header is read for it.
     """
     hops = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")]
-    address = _address(request.META.get("REMOTE_ADDR", ""))
-    while address and hops and any(address in proxies for proxies in settings.TRUSTED_PROXIES):
+    address = _peer(request)
+    while address and hops and _is_trusted(address):
         if (before := _address(hops.pop())) is None:
             break
         address = before
@@ -66,7 +78,15 @@ def network_of(request: HttpRequest) -> str:
     return str(address or "")
 
 
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _peer(request: HttpRequest) -> Address | None:
+    return _address(request.META.get("REMOTE_ADDR", ""))
+
+
+def _is_trusted(address: Address | None) -> bool:
+    return address is not None and any(address in proxies for proxies in settings.TRUSTED_PROXIES)
+
+
+def _address(text: str) -> Address | None:
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

@@ -26,8 +26,7 @@ class ApiGateMiddleware:
         if not request.path_info.startswith(settings.API_PREFIXES):
             return self.get_response(request)
         length = request.META.get("CONTENT_LENGTH") or "0"
-        elsewhere = request.headers.get("Sec-Fetch-Site") == "cross-site"
-        if elsewhere and request.method not in ("GET", "HEAD", "OPTIONS"):
+        if request.method not in ("GET", "HEAD", "OPTIONS") and _comes_from_a_stranger(request):
             response = problem_response(PermissionDenied())
         elif not LENGTH.fullmatch(length):
             response = problem_response(BadRequest())
@@ -40,8 +39,12 @@ class ApiGateMiddleware:
         if response.status_code == 405:  # DRF counts OPTIONS among what it allows, and HEAD wherever there is GET
             allowed = response.get("Allow", "").split(", ")
             response["Allow"] = ", ".join(method for method in allowed if method != request.method)
-        response["Cache-Control"] = "no-store"
         return response
+
+
+def _comes_from_a_stranger(request: HttpRequest) -> bool:
+    is_elsewhere = request.headers.get("Sec-Fetch-Site") == "cross-site"
+    return is_elsewhere and request.headers.get("Origin") not in settings.CORS_ALLOWED_ORIGINS
 
 
 class NoNulMiddleware:

@@ -19,6 +19,13 @@ from urllib.request import urlopen
 ROOT = Path(__file__).resolve().parent.parent.parent
 LIMITS = dict(re.findall(r"(?m)^# (THROTTLE_\w+)=(\S+)", (ROOT / ".env.example").read_text("utf-8")))
 NO_LIMITS = dict.fromkeys(LIMITS, "0")
+PRODUCTION = {
+    "PUBLIC_URL": "https://refer.example.com",
+    "TRUSTED_PROXIES": "127.0.0.1",
+    "DEFAULT_FROM_EMAIL": "Referrals <refer@example.com>",
+}
+OVER_TLS = {"Host": "refer.example.com", "X-Forwarded-Proto": "https"}
+"""What a proxy that did TLS says to a service in production."""
 
 
 @dataclass
@@ -70,7 +77,7 @@ def running_service(*, workers: int = 2, **environment: str) -> Iterator[Service
             "WEB_WORKERS": str(workers),
         }
         variables |= NO_LIMITS | environment
-        service = Service(variables["PUBLIC_URL"], database_url, Path(folder), variables)
+        service = Service(f"http://127.0.0.1:{port}", database_url, Path(folder), variables)
         service.manage("migrate", "-v0")
         with open(f"{folder}/log", "wb") as log:
             server = subprocess.Popen(

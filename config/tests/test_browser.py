@@ -37,6 +37,12 @@ two_looks = pytest.mark.parametrize("look", [*LOOKS.values()][1::2], ids=[*LOOKS
 
 TOO_WIDE = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 
+VIOLATIONS = """
+addEventListener("securitypolicyviolation", (event) => {
+  complain(`${event.effectiveDirective} stopped ${event.blockedURI} at ${event.sourceFile}:${event.lineNumber}`);
+});
+"""
+
 # Texts whose contrast is below what WCAG 2.2 asks for (1.4.3), by its own formula.
 PALE_TEXTS = """
 (() => {
@@ -67,12 +73,15 @@ def api(playwright: Playwright, service: Service) -> Iterator[APIRequestContext]
 
 @contextmanager
 def window(browser: Browser, service: Service, status: int = 200, **look) -> Iterator[Page]:
-    """A window of a fresh profile. When it closes: no error, no warning, and nothing asked of any other host.
+    """A window of a fresh profile. When it closes: no error, no warning, nothing that the page's content security
+    policy had to stop, and nothing asked of any other host.
 
     The one complaint allowed is that the page itself has the status it shall have.
     """
     context = browser.new_context(base_url=service.url, **look)
     complaints, asked = [], []
+    context.expose_function("complain", lambda text: complaints.append(text))
+    context.add_init_script(VIOLATIONS)
     page = context.new_page()
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on(
@@ -267,6 +276,36 @@ def test_staff_find_users_codes_referrals_and_mail_in_the_admin(browser, service
             page.get_by_role("rowheader", name=link, exact=True).get_by_role("link").click()
             for words in found:
                 expect(page.get_by_role("row").filter(has_text=words).first).to_be_visible()
+
+
+def test_staff_work_in_the_admin_with_all_that_its_scripts_do(browser, service, api):
+    """H2: pickers, pop-ups, selects that search, the theme, under the policy of the page."""
+    sign_up(api, "worked-on")
+    variables = service.environment | {"DJANGO_SUPERUSER_PASSWORD": PASSWORD}
+    dataclasses.replace(service, environment=variables).manage(
+        "createsuperuser", "--noinput", "--email", "worker@example.com"
+    )
+    with window(browser, service, locale="en", viewport={"width": 1440, "height": 900}) as page:
+        page.goto("/admin/")
+        page.get_by_label("E-mail address").fill("worker@example.com")
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Log in").click()
+        page.get_by_role("button", name="Toggle theme").first.click()
+        page.goto("/admin/users/user/?q=worked-on")
+        page.get_by_role("link", name="worked-on", exact=True).click()
+        page.get_by_label("Is active", exact=False).or_(page.locator("#id_is_active")).first.uncheck()
+        page.locator("#id_user_permissions_from option").first.click()
+        page.locator("#id_user_permissions_add, #id_user_permissions_add_link").first.click()
+        expect(page.locator("#id_user_permissions_to option")).to_have_count(1)
+        page.get_by_role("button", name="Save and continue editing").click()
+        expect(page.locator("ul.messagelist .success")).to_be_visible()
+        page.goto("/admin/users/user/add/")
+        page.get_by_label("E-mail address").fill("added@example.com")
+        page.goto("/admin/auth/group/add/")
+        page.goto("/admin/password_change/")
+        page.goto("/admin/users/auditevent/")
+        page.get_by_role("button", name="Log out").click()
+        expect(page.get_by_text("Logged out").first).to_be_visible()
 
 
 # --- Mail ---

@@ -6,7 +6,7 @@ import pytest
 from django.test import RequestFactory
 
 from config.api.context import client, client_pseudonym, network_of
-from config.settings import parse_networks
+from config.environment import parse_networks
 
 PROXIES = [ipaddress.ip_network(text) for text in ("10.0.0.0/8", "2001:db8:ff::/48")]
 

@@ -3,7 +3,7 @@
 import pytest
 from django.test import Client
 
-from config.settings import parse_limits
+from config.environment import parse_limits
 from config.tests.live import LIMITS, free_port
 from referrals.tests.factories import make_code
 from users.models import OutgoingEmail

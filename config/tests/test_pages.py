@@ -50,7 +50,7 @@ form = {"new_password": NEW_PASSWORD}
     ("path", "words"),
     [
         ("/", "Read the API"),
-        ("/redoc/", "<redoc spec-url"),
+        ("/redoc/", '<div id="redoc" data-schema="/api/schema/?format=json"'),
         ("/swagger/", "swagger-ui"),
         ("/admin/login/", '<a href="/admin/">Referral service</a>'),
     ],

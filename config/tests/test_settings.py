@@ -3,6 +3,8 @@
 import fcntl
 import json
 import os
+import re
+import secrets
 import stat
 import subprocess
 import sys
@@ -11,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from config.environment import parse_limits
 from config.secrets import make_up_secrets
-from config.settings import parse_limits
-from config.tests.live import ROOT
+from config.tests.live import PRODUCTION, ROOT
 
 KEYS = {"SECRET_KEY": "k" * 50, "JWT_SIGNING_KEY": "j" * 32}
 POSTMARK = {"EMAIL_PROVIDER": "postmark", "ANYMAIL_POSTMARK_SERVER_TOKEN": "0123"}
+RANDOM_KEYS = {"SECRET_KEY": secrets.token_urlsafe(48), "JWT_SIGNING_KEY": secrets.token_urlsafe(48)}
 START = "import django; django.setup()"
 TELL = """
 import json
@@ -35,6 +38,17 @@ def process(folder: Path, script: str, **environment: str) -> subprocess.Popen[s
     known = {"PATH": os.environ["PATH"], "DJANGO_SETTINGS_MODULE": "config.settings", "ENV_FILE": f"{folder}/.env"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, env=known | environment, umask=0, **pipes)
+
+
+def complaints_of(folder: Path, **environment: str) -> dict[str, str]:
+    """What is said about each name at a start that is refused."""
+    running = process(folder, START, **environment)
+    told, complaints = running.communicate(timeout=60)
+    first, *lines = complaints.splitlines()
+    assert (running.returncode, told) == (1, ""), complaints
+    assert first == "The service does not start: settings are wrong."
+    assert all(line.startswith("  ") for line in lines)  # and so there is no traceback
+    return {name: line for line in lines for name in line.partition(":")[0].replace(",", "").split()}
 
 
 def settings_of(folder: Path, **environment: str) -> dict:
@@ -96,19 +110,84 @@ def settings_of(folder: Path, **environment: str) -> dict:
         (POSTMARK | {"ANYMAIL_SEND_DEFAULTS": "{hunter2"}, "ANYMAIL_SEND_DEFAULTS"),
         ({"MAIL_RETENTION_DAYS": "6", "AUDIT_RETENTION_DAYS": "89"}, "MAIL_RETENTION_DAYS AUDIT_RETENTION_DAYS"),
         ({"MAIL_RETENTION_DAYS": "-1", "AUDIT_RETENTION_DAYS": "1e9"}, "MAIL_RETENTION_DAYS AUDIT_RETENTION_DAYS"),
-        ({"PUBLIC_URL": "https://refer.example.com:hunter2"}, "PUBLIC_URL"),
+        ({"PUBLIC_URL": "http://refer.example.com:hunter2"}, "PUBLIC_URL"),
     ],
 )
 def test_a_wrong_setting_stops_the_start_with_its_name_and_without_its_value(tmp_path, environment, names):
     """S1, S9"""
-    running = process(tmp_path, START, **KEYS | environment)
-    told, complaints = running.communicate(timeout=60)
-    first, *lines = complaints.splitlines()
-    assert (running.returncode, told) == (1, "")
-    assert first == "The service does not start: settings are wrong."
-    assert all(line.startswith("  ") for line in lines)  # and so there is no traceback
-    assert {name for line in lines for name in line.partition(":")[0].split()} == set(names.split())
-    assert not [value for value in ("hunter2", "k" * 31, "j" * 31, "70000") if value in complaints]
+    complaints = complaints_of(tmp_path, **KEYS | environment)
+    assert complaints.keys() == set(names.replace(",", "").split())
+    assert not [v for v in ("hunter2", "k" * 31, "j" * 31, "70000") if any(v in line for line in complaints.values())]
+
+
+def test_a_setting_is_read_from_the_file_that_is_named(tmp_path):
+    """S3"""
+    password = "pa$$ word, of a file"
+    for name, text in RANDOM_KEYS.items():
+        (tmp_path / name).write_text(f"{text}\n")
+    (tmp_path / "password").write_text(password)
+    (tmp_path / "database").write_text("postgres://user:x@127.0.0.1/of_a_file\n")
+    (tmp_path / ".env").write_text(f"EMAIL_HOST_PASSWORD_FILE={tmp_path}/password\nSECRET_KEY=\n")
+    told = settings_of(
+        tmp_path,
+        SECRET_KEY_FILE=f"{tmp_path}/SECRET_KEY",
+        JWT_SIGNING_KEY_FILE=f"{tmp_path}/JWT_SIGNING_KEY",
+        DATABASE_URL_FILE=f"{tmp_path}/database",
+    )
+    assert {name: told[name] for name in RANDOM_KEYS} == RANDOM_KEYS
+    assert told["EMAIL_HOST_PASSWORD"] == password
+    assert told["database"]["NAME"] == "of_a_file"
+
+
+def test_a_file_that_cannot_be_read_or_that_is_one_too_many_stops_the_start(tmp_path):
+    """S3"""
+    (tmp_path / "binary").write_bytes(b"\xff\x00")
+    (tmp_path / "lines").write_text("two\nlines")
+    (tmp_path / "redis").write_text("redis://:hunter2@127.0.0.1/0")
+    complaints = complaints_of(
+        tmp_path,
+        SECRET_KEY_FILE=f"{tmp_path}/none",
+        JWT_SIGNING_KEY_FILE=str(tmp_path),
+        EMAIL_HOST_USER_FILE=f"{tmp_path}/binary",
+        EMAIL_HOST_PASSWORD_FILE=f"{tmp_path}/lines",
+        REDIS_URL_FILE=f"{tmp_path}/redis",
+        REDIS_URL="redis://:hunter2@127.0.0.1/1",
+    )
+    assert set(complaints) == {
+        "SECRET_KEY",
+        "JWT_SIGNING_KEY",
+        "EMAIL_HOST_USER",
+        "EMAIL_HOST_PASSWORD",
+        "REDIS_URL",
+    }
+    assert "SECRET_KEY_FILE" in complaints["SECRET_KEY"]
+    assert "not both" in complaints["REDIS_URL"]
+    assert "hunter2" not in str(complaints)
+
+
+@pytest.mark.parametrize("content", [b"SECRET_KEY=\xff", b"SECRET_KEY=a\0b", None])
+def test_an_env_file_that_cannot_be_read_stops_the_start(tmp_path, content):
+    """S9"""
+    file = tmp_path / ".env"
+    file.mkdir() if content is None else file.write_bytes(content)
+    assert complaints_of(tmp_path).keys() == {"ENV_FILE"}
+
+
+def test_where_made_up_secrets_cannot_be_kept_none_are_made_up(tmp_path):
+    """S1, S9"""
+    assert "ENV_FILE" in complaints_of(tmp_path, ENV_FILE=f"{tmp_path}/none/.env")
+
+
+def test_the_deployment_passes_djangos_own_check(tmp_path):
+    """S2"""
+    command = [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"]
+    known = {"PATH": os.environ["PATH"], "ENV_FILE": os.devnull, "EMAIL_FILE_PATH": str(tmp_path)}
+    environment = known | RANDOM_KEYS | PRODUCTION
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    source = (ROOT / "config/settings.py").read_text("utf-8")
+    silenced = source.split("SILENCED_SYSTEM_CHECKS = [\n")[1].split("\n]")[0].splitlines()
+    assert all(re.fullmatch(r' +"\w+\.W\d{3}",  # .{30,}', line) for line in silenced)
 
 
 def test_production_starts_with_no_secret_made_up(tmp_path):
@@ -166,10 +245,10 @@ def test_an_env_file_is_read_to_the_letter_and_the_environment_goes_before_it(tm
         "EMAIL_HOST_PASSWORD='${HOME} $HOME #1'\n"
         "PUBLIC_URL=https://file.example.com\n"
     )
-    told = settings_of(tmp_path, HOME="/expanded", PUBLIC_URL="https://refer.example.com/", **KEYS)
+    told = settings_of(tmp_path, HOME="/expanded", PUBLIC_URL="http://refer.example.com/", **KEYS)
     assert told["database"] == {"ENGINE": "django.db.backends.postgresql", "NAME": "db", "PASSWORD": "pa$HOME$$x"}
     assert told["EMAIL_HOST_PASSWORD"] == "${HOME} $HOME #1"
-    assert told["PUBLIC_URL"] == "https://refer.example.com"
+    assert told["PUBLIC_URL"] == "http://refer.example.com"
     assert "refer.example.com" in told["ALLOWED_HOSTS"]
 
 
