@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from dotenv import dotenv_values
 from environs import Env, EnvError, EnvValidationError, validate as must
 
+from config import sentry
 from config.secrets import make_up_secrets
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -66,6 +67,9 @@ DATABASE_URL = env.str("DATABASE_URL", "")
 _sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(BASE_DIR / "db.sqlite3")}
 _database: Any = env.dj_db_url("DATABASE_URL") if DATABASE_URL else _sqlite
 REDIS_URL = env.str("REDIS_URL", "")
+LOG_FORMAT = env.str("LOG_FORMAT", "text", validate=must.OneOf(["text", "json"]))
+METRICS_TOKEN = env.str("METRICS_TOKEN", "")
+SENTRY_DSN = env.str("SENTRY_DSN", "")
 LANGUAGE_CODE = env.str("LANGUAGE_CODE", "en", validate=must.OneOf(["en", "ru"]))
 EMAIL_FILE_PATH = env.str("EMAIL_FILE_PATH", "sent_emails")
 EMAIL_HOST = env.str("EMAIL_HOST", "")
@@ -157,6 +161,8 @@ _refusals = [
         "OAUTH_REDIRECT_URIS: like https://app.example.com/back, with commas between.",
     ),
     (bool(REDIS_URL) and not is_url(REDIS_URL, "redis", "rediss"), "REDIS_URL: like redis://host:6379/0."),
+    (0 < len(METRICS_TOKEN) < 16, "METRICS_TOKEN: needs 16 characters or more."),
+    (bool(SENTRY_DSN) and not sentry.is_dsn(SENTRY_DSN), "SENTRY_DSN: like https://key@sentry.example.com/1."),
     (EMAIL_USE_TLS and EMAIL_USE_SSL, "EMAIL_USE_TLS, EMAIL_USE_SSL: at most one of them."),
 ]
 _problems = [f"{name}: {' '.join(texts)}" for name, texts in _unreadable.items()]
@@ -199,6 +205,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "config.api.context.RequestContextMiddleware",
+    "config.api.observation.ObservationMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -404,13 +411,16 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 2, "socket_timeout"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"request_id": {"()": "config.api.context.RequestIdFilter"}},
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request_id"]}},
+    "filters": {"context": {"()": "config.api.context.ContextFilter"}},
+    "formatters": {"line": {"()": f"config.logs.{LOG_FORMAT.capitalize()}Lines"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["context"]}},
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
         "django": {"handlers": [], "level": "INFO", "propagate": True},
         "django.request": {"level": "ERROR"},
-        "django.server": {"handlers": ["console"], "level": "INFO", "propagate": False},
+        "django.server": {"handlers": [], "level": "WARNING", "propagate": True},  # `access` says it
+        "_granian": {"handlers": [], "level": "INFO", "propagate": True},
     },
 }
+if SENTRY_DSN:
+    sentry.start(SENTRY_DSN)

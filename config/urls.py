@@ -8,6 +8,7 @@ from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerSplitV
 
 from config.docs import SchemaView
 from config.health import healthz, readyz
+from config.metrics import metrics
 
 urlpatterns = [
     path("", TemplateView.as_view(template_name="pages/index.html"), name="index"),
@@ -20,6 +21,7 @@ urlpatterns = [
     path("favicon.ico", RedirectView.as_view(url=f"{settings.STATIC_URL}pages/icon.svg")),
     path("healthz", healthz, name="healthz"),
     path("readyz", readyz, name="readyz"),
+    path("metrics", metrics, name="metrics"),
 ]
 
 handler400 = "config.api.problems.bad_request"

@@ -7,6 +7,9 @@ class UsersConfig(AppConfig):
     name = "users"
     verbose_name = _("Users")
 
+    def ready(self) -> None:
+        from users import metrics  # noqa: F401 (has itself asked)
+
 
 class AdminConfig(admin.AdminConfig):
     default = False

@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 from kombu.exceptions import OperationalError
 
+from users import counters
 from users.models import MailRequest, OutgoingEmail
 
 logger = logging.getLogger(__name__)
@@ -109,6 +110,7 @@ def _deliver(mail: OutgoingEmail) -> bool:
         logger.warning("mail %s was not delivered: %s", mail.pk, type(error).__name__)
         _put_off(mail, error)
         return False
+    counters.add_up("mails sent")
     _note(mail, sent_at=timezone.now(), message={}, last_error="")
     return True
 
@@ -116,6 +118,7 @@ def _deliver(mail: OutgoingEmail) -> bool:
 def _put_off(mail: OutgoingEmail, error: Exception) -> None:
     """Wait twice as long as before the last try, from one minute on; give up after some days."""
     now, tries = timezone.now(), mail.tries + 1
+    counters.add_up("mails failed" if tries >= MOST_TRIES else "mails put off")
     _note(
         mail,
         last_error=type(error).__name__,  # its text may quote an address or a password

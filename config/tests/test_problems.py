@@ -13,7 +13,7 @@ from rest_framework.test import APIClient
 from rest_framework.views import APIView
 
 from config import urls
-from config.api.context import RequestIdFilter
+from config.api.context import ContextFilter
 from config.api.problems import problem_of
 from config.urls import handler400, handler403, handler404, handler500  # noqa: F401 (Django looks for them here)
 
@@ -120,7 +120,7 @@ def test_the_id_of_a_request_is_in_its_answer_its_problem_and_its_log_lines(rais
 
 def test_a_line_of_no_request_has_no_id():
     record = logging.LogRecord("x", logging.INFO, "", 0, "Hello", None, None)
-    assert RequestIdFilter().filter(record)
+    assert ContextFilter().filter(record)
     assert record.request_id == "-"
 
 
