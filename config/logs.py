@@ -17,7 +17,7 @@ _MASKS = [
         re.compile(r"(?<![\w.=-])[\w.=-]{8,}:[\w-]{5,8}:[\w-]{27,}"),
         HIDDEN,
     ),  # what Django signed, like the token in a link
-    (re.compile(r"(/account/[\w-]+/)[^\s\"'<>]+"), rf"\1{HIDDEN}"),  # the link itself
+    (re.compile(r"(/account/[\w-]+/)[^\s\"'<>{]+"), rf"\1{HIDDEN}"),  # the link itself
     (re.compile(r"(\w://)[^\s/]*@"), rf"\1{HIDDEN}@"),  # user and password of a URL
     (re.compile(r"\?[\w%.~+-]+=[^\s\"'<>]*"), f"?{HIDDEN}"),  # a query
     (re.compile(r"(Key \([^)\n]*\)=)\(.*?\)(?= (?:already|is|conflicts)|\.?$)", re.MULTILINE), rf"\1({HIDDEN})"),

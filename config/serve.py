@@ -20,7 +20,6 @@ def main() -> None:
     """Serve until a signal says stop. What the processes count is in files that go with them."""
     from django.conf import settings
 
-    logging.captureWarnings(True)
     if not settings.METRICS_TOKEN:
         serve()
         return

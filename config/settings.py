@@ -5,6 +5,7 @@ names all three. `.env.example` lists the names with their defaults.
 """
 
 import ipaddress
+import logging
 import os
 import re
 from datetime import timedelta
@@ -422,5 +423,6 @@ LOGGING = {
         "_granian": {"handlers": [], "level": "INFO", "propagate": True},
     },
 }
+logging.captureWarnings(True)  # what Python warns of is a line like all others
 if SENTRY_DSN:
     sentry.start(SENTRY_DSN)
