@@ -156,7 +156,7 @@ def test_a_pool_tells_how_much_of_it_is_in_use():
     settings = connection.settings_dict | {"OPTIONS": {"pool": {"min_size": 2, "max_size": 2}}, "CONN_MAX_AGE": 0}
     pooled = load_backend(settings["ENGINE"]).DatabaseWrapper(settings, "pooled")
     try:
-        pooled.pool.wait()
+        pooled.pool.open(wait=True)
         for used in (0, 1, 0):
             note_pool(pooled)
             told = exposed()
