@@ -1,7 +1,9 @@
 """`python -m config.serve`: the server for production, with the settings of this service."""
 
+import logging
 import os
 import signal
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import django
@@ -15,7 +17,19 @@ GRACE = 30  # seconds that requests in progress have to end once the server is t
 
 
 def main() -> None:
-    """Serve until a signal says stop; the addresses are printed once the port is taken."""
+    """Serve until a signal says stop. What the processes count is in files that go with them."""
+    from django.conf import settings
+
+    if not settings.METRICS_TOKEN:
+        serve()
+        return
+    with TemporaryDirectory(prefix="referral-metrics-") as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # before what counts is imported
+        serve()
+
+
+def serve() -> None:
+    """The addresses are printed once the port is taken."""
     django.setup()
     from django.conf import settings
 
@@ -29,11 +43,14 @@ def main() -> None:
         respawn_failed_workers=True,
         workers_kill_timeout=GRACE,
         log_access=False,
+        log_dictconfig=settings.LOGGING,
         websockets=False,
     )
 
     @server.on_startup
     def print_addresses() -> None:
+        if settings.LOG_FORMAT != "text":
+            return
         width = max(len(settings.PUBLIC_URL + path) for path in ADDRESSES)
         for path, what in ADDRESSES.items():
             print(f"  {settings.PUBLIC_URL + path:<{width}}  {what}", flush=True)
@@ -47,8 +64,11 @@ def main() -> None:
             signal.signal(number, signal.SIG_DFL)
         if server.interrupt_signal:
             raise SystemExit
-        from config.wsgi import application
-
+        try:
+            from config.wsgi import application
+        except Exception:
+            logging.exception("the service cannot be loaded")  # as a line like all others
+            raise SystemExit(1) from None
         return application
 
     server.serve(target_loader=load_application, wrap_loader=False)

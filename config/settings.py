@@ -4,6 +4,7 @@ What a person may set is read in one place at the top, strictly and all at once:
 names all three. `.env.example` lists the names with their defaults.
 """
 
+import logging
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy as _
 from environs import EnvValidationError, validate as must
 
+from config import sentry
 from config.environment import (
     EMAIL_PROVIDERS,
     VISIBLE,
@@ -62,6 +64,9 @@ DATABASE_URL = env.str("DATABASE_URL", "")
 _sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(BASE_DIR / "db.sqlite3")}
 _database: Any = env.dj_db_url("DATABASE_URL") if DATABASE_URL else _sqlite
 REDIS_URL = env.str("REDIS_URL", "")
+LOG_FORMAT = env.str("LOG_FORMAT", "text", validate=must.OneOf(["text", "json"]))
+METRICS_TOKEN = env.str("METRICS_TOKEN", "")
+SENTRY_DSN = env.str("SENTRY_DSN", "")
 LANGUAGE_CODE = env.str("LANGUAGE_CODE", "en", validate=must.OneOf(["en", "ru"]))
 EMAIL_FILE_PATH = env.str("EMAIL_FILE_PATH", "sent_emails")
 EMAIL_HOST = env.str("EMAIL_HOST", "")
@@ -179,6 +184,8 @@ _refusals = [
     (not VISIBLE.fullmatch(EMAIL_HOST_USER), "EMAIL_HOST_USER: visible characters of ASCII."),
     (not VISIBLE.fullmatch(EMAIL_HOST_PASSWORD), "EMAIL_HOST_PASSWORD: visible characters of ASCII."),
     (bool(EMAIL_PROVIDER and EMAIL_HOST), "EMAIL_PROVIDER, EMAIL_HOST: at most one of them."),
+    (0 < len(METRICS_TOKEN) < 16, "METRICS_TOKEN: needs 16 characters or more."),
+    (bool(SENTRY_DSN) and not sentry.is_dsn(SENTRY_DSN), "SENTRY_DSN: like https://key@sentry.example.com/1."),
     (EMAIL_USE_TLS and EMAIL_USE_SSL, "EMAIL_USE_TLS, EMAIL_USE_SSL: at most one of them."),
     (not is_sender(DEFAULT_FROM_EMAIL), "DEFAULT_FROM_EMAIL: like Referrals <refer@example.com>."),
     (not is_folder_to_be(BASE_DIR / EMAIL_FILE_PATH), "EMAIL_FILE_PATH: a folder."),
@@ -263,6 +270,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "config.api.context.RequestContextMiddleware",
+    "config.api.observation.ObservationMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "config.api.door.PagePolicyMiddleware",
     "config.api.door.DoorMiddleware",
@@ -539,13 +547,17 @@ CELERY_BEAT_SCHEDULE = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"request_id": {"()": "config.api.context.RequestIdFilter"}},
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request_id"]}},
+    "filters": {"context": {"()": "config.api.context.ContextFilter"}},
+    "formatters": {"line": {"()": f"config.logs.{LOG_FORMAT.capitalize()}Lines"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["context"]}},
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
         "django": {"handlers": [], "level": "INFO", "propagate": True},
         "django.request": {"level": "ERROR"},
-        "django.server": {"handlers": ["console"], "level": "INFO", "propagate": False},
+        "django.server": {"handlers": [], "level": "WARNING", "propagate": True},  # `access` says it
+        "_granian": {"handlers": [], "level": "INFO", "propagate": True},
     },
 }
+logging.captureWarnings(True)  # what Python warns of is a line like all others
+if SENTRY_DSN:
+    sentry.start(SENTRY_DSN)

@@ -7,6 +7,7 @@ from django.views.generic import RedirectView, TemplateView
 
 from config.docs import RedocView, SchemaView, SwaggerView
 from config.health import healthz, readyz
+from config.metrics import metrics
 
 urlpatterns = [
     path("", TemplateView.as_view(template_name="pages/index.html"), name="index"),
@@ -19,6 +20,7 @@ urlpatterns = [
     path("favicon.ico", RedirectView.as_view(url=f"{settings.STATIC_URL}pages/icon.svg")),
     path("healthz", healthz, name="healthz"),
     path("readyz", readyz, name="readyz"),
+    path("metrics", metrics, name="metrics"),
 ]
 
 handler400 = "config.api.problems.bad_request"

@@ -8,6 +8,7 @@ from django.db.models import F
 from django.db.models.functions import Least, Now
 from django.utils import timezone
 
+from config.api import metrics
 from referrals import codes
 from referrals.emails import ReferralCodeEmail, send_code
 from referrals.errors import (
@@ -136,6 +137,7 @@ def _refer(user: User, code: ReferralCode) -> Referral:
     referral = Referral.objects.create(referrer_id=code.owner_id, referred=user, code=code)
     if referral.created_at >= code.expires_at:  # it ran out while we waited; both times are the database's
         raise InvalidCode
+    transaction.on_commit(metrics.REFERRALS.inc)
     referral_created.send(Referral, referral=referral)
     return referral
 

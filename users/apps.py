@@ -11,7 +11,9 @@ class UsersConfig(AppConfig):
     verbose_name = _("Users")
 
     def ready(self) -> None:
-        """Refuse to start without what the provider of e-mail needs, rather than to send none later."""
+        """Have the metrics asked for. Refuse to start without what the provider of e-mail needs, rather than to send none later."""
+        from users import metrics  # noqa: F401 (has itself asked)
+
         if settings.EMAIL_PROVIDER:
             try:
                 get_connection(settings.EMAIL_DELIVERY_BACKEND)

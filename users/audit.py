@@ -2,8 +2,10 @@
 
 from datetime import timedelta
 
+from django.db import transaction
 from django.utils import timezone
 
+from config.api import metrics
 from config.api.context import client_pseudonym, client_pseudonyms, request_id
 from users.models import AuditEvent, User
 
@@ -16,6 +18,7 @@ def record(kind: AuditEvent.Kind, user: User | int | None = None, *, by: User | 
     user_id = user.pk if isinstance(user, User) else user
     here = {"client": client_pseudonym(), "request_id": request_id.get()}
     AuditEvent.objects.create(kind=kind, user_id=user_id, actor=by, detail=detail, **here)
+    transaction.on_commit(metrics.ACCOUNT_EVENTS.labels(kind).inc)
 
 
 def has_signed_in_from_here(user: User | None) -> bool:

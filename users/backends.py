@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib.auth.backends import ModelBackend
 from django.http import HttpRequest
 
+from config.api import context
 from users import audit, limits
 from users.emails import canonical_email
 from users.models import AuditEvent, User
@@ -30,9 +31,16 @@ class EmailOrUsernameBackend(ModelBackend):
         if user and password_is_right and self.user_can_authenticate(user):
             limits.password_was_right(attempt)
             audit.record(AuditEvent.Kind.SIGNED_IN, user)
+            context.user_id.set(user.pk)
             return user
         audit.record(AuditEvent.Kind.SIGN_IN_FAILED, user)
         return None
+
+    def get_user(self, user_id: Any) -> User | None:
+        """The account of a session."""
+        user = super().get_user(user_id)
+        context.user_id.set(user.pk if user else None)
+        return user
 
     def user_can_authenticate(self, user: Any) -> bool:
         return isinstance(user, User) and user.may_sign_in

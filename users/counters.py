@@ -4,6 +4,7 @@ A counter is named by its key and ends at a moment in epoch seconds. Each call i
 Redis does not answer.
 """
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -12,8 +13,12 @@ from django.conf import settings
 from django.db.models import F, Sum
 from redis import Redis, RedisError
 
+from config.api import metrics
 from users.errors import LimitsUnavailable
 from users.models import Usage
+
+MOST = 2**31 - 1
+"""What a counter in the database can hold, and the last second that some libraries know."""
 
 RAISE = """
 local count = redis.call('INCR', KEYS[1])
@@ -33,6 +38,16 @@ def count(key: str, most: int, ends: int) -> bool:
         return True
     Usage.objects.bulk_create([Usage(key=key, ends_at=datetime.fromtimestamp(ends, UTC))], ignore_conflicts=True)
     return bool(usage.update(count=F("count") + 1))
+
+
+def add_up(name: str) -> None:
+    """Count one of what is counted for ever, over all machines. It is no limit: a store that is away is no refusal."""
+    with suppress(LimitsUnavailable):
+        count(f"ever:{name}", MOST, MOST)
+
+
+def ever(name: str) -> int:
+    return total([f"ever:{name}"])
 
 
 def uncount(key: str) -> None:
@@ -61,6 +76,7 @@ def _redis(script: str, key: str, *arguments: int) -> Any:
     try:
         return _connection(settings.REDIS_URL).eval(script, 1, f"usage:{key}", *arguments)
     except RedisError:
+        metrics.LIMITER_UNAVAILABLE.inc()
         raise LimitsUnavailable from None
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.utils.crypto import salted_hmac
 
-from config.api import context
+from config.api import context, metrics
 from users import audit, counters
 from users.errors import LimitReached
 from users.models import AuditEvent, User
@@ -51,9 +51,12 @@ class Use:
         for bucket in buckets:
             for key, most, end in bucket.spans(now):
                 if not counters.count(key, most, end):
+                    metrics.LIMITED.labels(bucket.name, "refused").inc()
                     self.refund()
                     raise LimitReached(end - now)
                 self.counted[bucket.name].append(key)
+        for bucket in buckets:
+            metrics.LIMITED.labels(bucket.name, "allowed").inc()
 
     def refund(self, *names: str) -> None:
         """Uncount it, in the buckets of these names or in all."""

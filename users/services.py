@@ -11,6 +11,7 @@ from django.db.models import F, QuerySet
 from django.utils import timezone, translation
 from social_django.models import UserSocialAuth
 
+from config.api import metrics
 from users import audit, limits, mail
 from users.deadlocks import again_after_deadlock
 from users.errors import EmailTaken, InvalidLink, InvalidToken, UsernameTaken
@@ -47,6 +48,8 @@ def open_account(user: User) -> User:
         if settings.REGISTRATION_REVEALS_ACCOUNTS:
             raise
         return open_account(user)  # somebody was a moment faster
+    if not owner:
+        transaction.on_commit(metrics.REGISTRATIONS.inc)
     if not user.email_verified and limits.count_mail_if_room(email):
         (mail.AlreadyRegisteredEmail(owner) if owner else mail.ActivationEmail(user)).queue()
     user.email = email  # for the answer

@@ -18,7 +18,7 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 from kombu.exceptions import OperationalError
 
-from users import retention
+from users import counters, retention
 from users.deadlines import at_most
 from users.models import MailRequest, OutgoingEmail
 
@@ -120,7 +120,8 @@ def _deliver(mail: OutgoingEmail) -> bool:
     if not mail.claim(until=timezone.now() + TRY_FOR):
         return False
     if mail.tries > MOST_TRIES:  # so far each sender died over it
-        mail.note(failed_at=timezone.now())
+        if mail.note(failed_at=timezone.now()):
+            counters.add_up("mails failed")
         return False
     try:
         with at_most(SEND_FOR):
@@ -131,7 +132,9 @@ def _deliver(mail: OutgoingEmail) -> bool:
         if isinstance(error, SoftTimeLimitExceeded):
             raise
         return False
-    if not mail.note(sent_at=timezone.now(), message={}, last_error=""):
+    if mail.note(sent_at=timezone.now(), message={}, last_error=""):
+        counters.add_up("mails sent")
+    else:
         logger.warning("mail %s was delivered; meanwhile it was deleted, or taken by another sender", mail.pk)
     return True
 
@@ -151,12 +154,14 @@ def _put_off(mail: OutgoingEmail, error: Exception) -> None:
     """
     now = timezone.now()
     pause = min(LONGEST_PAUSE, timedelta(minutes=2 ** (mail.tries - 1)))
-    most = MOST_REFUSALS if _is_refusal(error) else MOST_TRIES
-    mail.note(
+    given_up = mail.tries >= (MOST_REFUSALS if _is_refusal(error) else MOST_TRIES)
+    noted = mail.note(
         last_error=_name_of(error),
         next_try_at=now + pause * uniform(0.5, 1.5),  # noqa: S311 (nobody gains by guessing it)
-        failed_at=now if mail.tries >= most else None,
+        failed_at=now if given_up else None,
     )
+    if noted:
+        counters.add_up("mails failed" if given_up else "mails put off")
 
 
 def _is_refusal(error: Exception) -> bool:

@@ -14,6 +14,7 @@ from rest_framework_simplejwt.exceptions import TokenBackendError, TokenBackendE
 from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.utils import datetime_to_epoch
 
+from config.api import context
 from users import audit
 from users.errors import InvalidToken
 from users.models import AuditEvent, PendingUndo, TokenFamily, User, digest
@@ -148,7 +149,9 @@ class BearerAuthentication(authentication.JWTAuthentication):
         if raw is None:
             return None
         token = read_token(AccessToken, raw)
-        return token.user, token
+        user = token.user
+        context.user_id.set(user.pk)
+        return user, token
 
 
 def read_token(kind: type[T], raw: Any) -> T:

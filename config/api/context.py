@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from uuid import uuid4
 
+from celery import current_task
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import salted_hmac
@@ -17,6 +18,12 @@ request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 client: ContextVar[str] = ContextVar("client", default="")
 """The network that a request came from, as `network_of` writes it; empty where there is no request."""
+
+user_id: ContextVar[int | None] = ContextVar("user_id", default=None)
+"""Whom a request was found to come from; set by whatever finds out."""
+
+route: ContextVar[str] = ContextVar("route", default="")
+"""The pattern of the address that is asked for, once it is known: `/api/referrals/<pk>/`."""
 
 
 def client_pseudonym(key: str | None = None) -> str:
@@ -30,11 +37,14 @@ def client_pseudonyms() -> list[str]:
     return [client_pseudonym(key) for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
 
 
-class RequestIdFilter(logging.Filter):
-    """Gives every log line the id of the request it belongs to."""
+class ContextFilter(logging.Filter):
+    """Gives every log line what is known of the request or the task it belongs to."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.request_id = request_id.get()
+        here = {"request_id": request_id.get(), "user_id": user_id.get(), "route": route.get() or None}
+        if current_task:
+            here |= {"task_id": current_task.request.id, "task": current_task.name}
+        vars(record).update({name: value for name, value in here.items() if name not in vars(record)})
         return True
 
 
@@ -49,7 +59,7 @@ class RequestContextMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         name = uuid4().hex
-        tokens = request_id.set(name), client.set(network_of(request))
+        tokens = request_id.set(name), client.set(network_of(request)), user_id.set(None), route.set("")
         if request.META.get("HTTP_X_FORWARDED_PROTO") == "https" and _is_trusted(_peer(request)):
             request.META["wsgi.url_scheme"] = "https"
         try:
@@ -57,6 +67,8 @@ class RequestContextMiddleware:
         finally:
             request_id.reset(tokens[0])
             client.reset(tokens[1])
+            user_id.reset(tokens[2])
+            route.reset(tokens[3])
         response["X-Request-ID"] = name
         return response
 

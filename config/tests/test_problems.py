@@ -4,7 +4,6 @@ import logging
 import re
 
 import pytest
-from django.conf import settings as django_settings
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.http import Http404
 from django.urls import path
@@ -13,8 +12,9 @@ from rest_framework.test import APIClient
 from rest_framework.views import APIView
 
 from config import urls
-from config.api.context import RequestIdFilter
+from config.api.context import ContextFilter
 from config.api.problems import problem_of
+from config.logs import TextLines
 from config.urls import handler400, handler403, handler404, handler500  # noqa: F401 (Django looks for them here)
 
 pytestmark = pytest.mark.django_db
@@ -113,14 +113,14 @@ def test_the_id_of_a_request_is_in_its_answer_its_problem_and_its_log_lines(rais
     lines = [record for record in caplog.records if record.name == "django.request"]
     assert len(set(ids)) == 2
     assert [record.request_id for record in lines] == ids
-    line = logging.Formatter(django_settings.LOGGING["formatters"]["line"]["format"]).format(lines[0])
+    line = TextLines().format(lines[0])
     assert f"django.request [{ids[0]}] Internal Server Error: /api/view/broken/" in line
     assert "RuntimeError" in line  # here, and only here, is what happened
 
 
 def test_a_line_of_no_request_has_no_id():
     record = logging.LogRecord("x", logging.INFO, "", 0, "Hello", None, None)
-    assert RequestIdFilter().filter(record)
+    assert ContextFilter().filter(record)
     assert record.request_id == "-"
 
 

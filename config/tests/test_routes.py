@@ -47,6 +47,7 @@ the admin's own   /admin/
 DELETE GET PATCH POST PUT  /favicon.ico
 healthz           /healthz
 readyz            /readyz
+metrics           /metrics
 """
 
 
