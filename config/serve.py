@@ -2,6 +2,9 @@
 
 import os
 import signal
+from multiprocessing import parent_process
+from multiprocessing.connection import wait
+from threading import Thread
 from typing import Any
 
 import django
@@ -47,11 +50,20 @@ def main() -> None:
             signal.signal(number, signal.SIG_DFL)
         if server.interrupt_signal:
             raise SystemExit
+        Thread(target=_stop_with_parent, daemon=True).start()
         from config.wsgi import application
 
         return application
 
     server.serve(target_loader=load_application, wrap_loader=False)
+
+
+def _stop_with_parent() -> None:
+    """Stop this worker when its parent is gone: it would go on to take requests beside the workers of the next one."""
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":
