@@ -59,5 +59,6 @@ def embedded(running_embedded: shapes.Embedded) -> Iterator[shapes.Embedded]:
 
 @pytest.fixture(params=["embedded", "production"])
 def shape(request: pytest.FixtureRequest) -> shapes.Shape:
+    """That of the name given, or each of the two."""
     shape: shapes.Shape = request.getfixturevalue(request.param)
     return shape

@@ -19,7 +19,7 @@ class Fault(Enum):
     DELAY = "it is passed on later"
     DROP = "it is swallowed, and nobody is told"
     RESET = "connections are reset, new ones at once"
-    HALF_CLOSE = "both sides are told that the other one has no more to say, which is not true"
+    HALF_CLOSE = "both sides are told that the other one has no more to say; what it says is swallowed"
 
 
 class Link:
@@ -27,7 +27,7 @@ class Link:
 
     def __init__(self, *writers: asyncio.StreamWriter) -> None:
         self.writers = writers
-        self.lost_bytes = False
+        self.is_broken = False
 
     def reset(self) -> None:
         for writer in self.writers:
@@ -39,6 +39,7 @@ class Link:
             writer.transport.abort()
 
     def half_close(self) -> None:
+        self.is_broken = True
         for writer in self.writers:
             if writer.can_write_eof() and not writer.is_closing():
                 writer.write_eof()
@@ -92,8 +93,8 @@ class Proxy:
         self._set(Fault.HALF_CLOSE, Link.half_close)
 
     def heal(self) -> None:
-        """Pass on again. A connection of which bytes were swallowed is of no use any more, and reset."""
-        self._set(Fault.NONE, lambda link: link.lost_bytes and link.reset())
+        """Pass on again. A connection of which bytes were swallowed is of no use any more, and is reset."""
+        self._set(Fault.NONE, lambda link: link.is_broken and link.reset())
 
     def _set(self, fault: Fault, to_each: Callable[[Link], Any] = lambda link: None) -> None:
         async def change() -> None:
@@ -137,8 +138,8 @@ class Proxy:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, link: Link) -> None:
         try:
             while data := await reader.read(65536):
-                if self.fault is Fault.DROP:
-                    link.lost_bytes = True
+                if self.fault in (Fault.DROP, Fault.HALF_CLOSE):
+                    link.is_broken = True
                     continue
                 if self.fault is Fault.DELAY:
                     await asyncio.sleep(self.seconds)

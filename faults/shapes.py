@@ -63,7 +63,7 @@ class Shape:
         """Have all mail delivered that waits, as time will have it."""
 
         def nothing_waits() -> bool:
-            OutgoingEmail.objects.filter(sent_at=None, failed_at=None, tries__gt=0).update(next_try_at=timezone.now())
+            self.hurry_mail()
             waiting = OutgoingEmail.objects.filter(sent_at=None, failed_at=None)
             if not waiting.exists() and not MailRequest.objects.exists():
                 return True
@@ -72,6 +72,9 @@ class Shape:
             return False
 
         until(nothing_waits, seconds=120)
+
+    def hurry_mail(self) -> None:
+        OutgoingEmail.objects.filter(sent_at=None, failed_at=None, tries__gt=0).update(next_try_at=timezone.now())
 
     def knock(self) -> None:
         """Queue another mail, so that whoever delivers it looks for others."""
