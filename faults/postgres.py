@@ -1,12 +1,13 @@
 """A PostgreSQL of our own, to be killed, frozen and started again."""
 
 import secrets
+import shutil
 import subprocess
 import time
 import warnings
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import psutil
 import psycopg
@@ -54,6 +55,14 @@ class Postgres:
 
     def url(self, name: str) -> str:
         return f"postgres://postgres@{quote(self.folder, safe='')}/{name}"
+
+    def drop_database(self, url: str) -> None:
+        self.ask("postgres", f"DROP DATABASE {urlsplit(url).path[1:]} WITH (FORCE)")
+
+    def own(self, folder: Path) -> None:
+        """Give the server a folder to write to."""
+        if self._server.system_user:
+            shutil.chown(folder, self._server.system_user)
 
     def ask(self, name: str, sql: str) -> Any:
         with psycopg.connect(host=self.folder, user="postgres", dbname=name, autocommit=True) as connection:

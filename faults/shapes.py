@@ -71,10 +71,11 @@ class Shape:
             time.sleep(1)
             return False
 
-        until(nothing_waits, seconds=120)
+        until(nothing_waits)
 
     def hurry_mail(self) -> None:
-        OutgoingEmail.objects.filter(sent_at=None, failed_at=None, tries__gt=0).update(next_try_at=timezone.now())
+        now = timezone.now()
+        OutgoingEmail.objects.filter(sent_at=None, failed_at=None, next_try_at__gt=now).update(next_try_at=now)
 
     def knock(self) -> None:
         """Queue another mail, so that whoever delivers it looks for others."""
@@ -117,15 +118,15 @@ def with_port(service: Service, port: int) -> dict[str, str]:
 
 
 @contextmanager
-def embedded(folder: Path | None = None, **environment: str) -> Iterator[Embedded]:
-    """On SQLite, with the database in `folder` if one is given."""
+def embedded(folder: Path | None = None, log: Path | None = None, **environment: str) -> Iterator[Embedded]:
+    """On SQLite, with the database in `folder` and log lines in `log`, if they are given."""
     with ExitStack() as stack:
         own = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults_")))
         database_url = f"sqlite:///{folder or own}/db.sqlite3"
         given = {"DEFAULT_FROM_EMAIL": "service@example.com"} | HIGH_LIMITS | environment
         service = new_service(own, database_url, **given)
         port = int(service.environment["PORT"])
-        web = stack.enter_context(supervised(SERVER, service.environment, own / "log"))
+        web = stack.enter_context(supervised(SERVER, service.environment, log or own / "log"))
         shape = Embedded(service, [web], [port], port)
         until(shape.is_ready)
         shape.populate()
