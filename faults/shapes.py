@@ -3,7 +3,7 @@
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -118,15 +118,17 @@ def with_port(service: Service, port: int) -> dict[str, str]:
 
 
 @contextmanager
-def embedded(folder: Path | None = None, log: Path | None = None, **environment: str) -> Iterator[Embedded]:
-    """On SQLite, with the database in `folder` and log lines in `log`, if they are given."""
+def embedded(
+    folder: Path | None = None, log: Path | None = None, wrapper: Sequence[str] = (), **environment: str
+) -> Iterator[Embedded]:
+    """On SQLite; its database in `folder`, its log lines in `log`, its server run by `wrapper`, if they are given."""
     with ExitStack() as stack:
         own = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults_")))
         database_url = f"sqlite:///{folder or own}/db.sqlite3"
         given = {"DEFAULT_FROM_EMAIL": "service@example.com"} | HIGH_LIMITS | environment
         service = new_service(own, database_url, **given)
         port = int(service.environment["PORT"])
-        web = stack.enter_context(supervised(SERVER, service.environment, log or own / "log"))
+        web = stack.enter_context(supervised([*wrapper, *SERVER], service.environment, log or own / "log"))
         shape = Embedded(service, [web], [port], port)
         until(shape.is_ready)
         shape.populate()

@@ -63,8 +63,10 @@ def test_with_its_disk_full_postgresql_serves_readers_and_recovers(small_disk, p
     postgres.ask("postgres", f"CREATE TABLESPACE small LOCATION '{folder}'")
     try:
         with shapes.production(postgres, more="TABLESPACE small") as shape, models_at(shape.service.database_url):
-            check_full_disk(shape, small_disk)
-        postgres.drop_database(shape.service.database_url)
+            try:
+                check_full_disk(shape, small_disk)
+            finally:
+                postgres.drop_database(shape.service.database_url)
     finally:
         postgres.ask("postgres", "DROP TABLESPACE small")
 
