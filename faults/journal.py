@@ -76,7 +76,7 @@ class Account:
         if doubt:
             self.registered = DONE if self.registered == DONE else MAYBE
         elif status == 400:
-            assert (self.registered, call["code"]) == (MAYBE, "email_taken"), call
+            assert (self.registered, call["refusal"]) == (MAYBE, "email_taken"), call
             self.registered = DONE
         else:
             assert status == 201, call

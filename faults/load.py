@@ -112,7 +112,7 @@ class Person:
     def _note(self, number: int, name: str, answer: Answer, noted: dict[str, Any]) -> None:
         told: dict[str, Any] = {}
         if answer.status and answer.status >= 400 and name != "look_at_code":
-            told["code"] = answer.body.get("errors", [answer.body])[0]["code"] if answer.body else ""
+            told["refusal"] = answer.body.get("errors", [answer.body])[0]["code"] if answer.body else ""
         elif name in ("log_in", "refresh") and answer.status == 200:
             claims = json.loads(base64.urlsafe_b64decode(answer.body["refresh"].split(".")[1] + "=="))
             told["login"] = [claims["fam"], claims["jti"]]
