@@ -5,16 +5,21 @@ names all three. `.env.example` lists the names with their defaults.
 """
 
 import ipaddress
+import json
 import os
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 from urllib.parse import urlsplit
 
+import anymail.backends
+from celery.schedules import crontab
 from django.utils.translation import gettext_lazy as _
 from dotenv import dotenv_values
-from environs import Env, EnvError, EnvValidationError, validate as must
+from environs import Env, EnvError, EnvValidationError, ValidationError, validate as must
 
 from config.secrets import make_up_secrets
 
@@ -29,6 +34,10 @@ for _name, _value in dotenv_values(ENV_FILE, interpolate=False).items():
 env = Env(eager=False)
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 PERIODS = {"minute": 60, "hour": 3600, "day": 86400}
+EMAIL_PROVIDERS = {module.name for module in iter_modules(anymail.backends.__path__)} - {
+    *("base", "base_requests", "console", "test"),  # which send nothing
+    "sendinblue",  # the old name of brevo
+}
 LIMIT = re.compile(r"([1-9]\d{0,8})/([1-9]\d?)?(minute|hour|day)", re.ASCII)
 
 
@@ -43,12 +52,31 @@ def parse_limits(value: str) -> list[tuple[int, int]]:
     return [(int(part[1]), int(part[2] or 1) * PERIODS[part[3]]) for part in parts if part]
 
 
+def at_least_or_for_ever(days: int) -> Callable[[int], None]:
+    def validate(value: int) -> None:
+        if value and not days <= value <= 36_500:
+            raise ValidationError(f"Write a number of days, {days} or more, or 0 for ever.")
+
+    return validate
+
+
 @env.parser_for("networks")
 def parse_networks(value: str) -> list[Network]:
     try:
         return [ipaddress.ip_network(part.strip()) for part in value.split(",") if part.strip()]
     except ValueError:
         raise EnvError("Write addresses or networks, like 10.0.0.0/8, with commas between.") from None
+
+
+@env.parser_for("option")
+def parse_option(value: str) -> Any:
+    """A flag or an object is written as in JSON. All else is text: a token may be all digits."""
+    if value not in ("true", "false") and not value.startswith("{"):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise EnvError("Write it as JSON, since it begins with a brace.") from None
 
 
 DEBUG = env.bool("DEBUG", False)
@@ -75,6 +103,12 @@ EMAIL_HOST_PASSWORD = env.str("EMAIL_HOST_PASSWORD", "")
 EMAIL_USE_TLS = env.bool("EMAIL_USE_TLS", False)
 EMAIL_USE_SSL = env.bool("EMAIL_USE_SSL", False)
 EMAIL_TIMEOUT = env.int("EMAIL_TIMEOUT", 10, validate=must.Range(1, 60))
+EMAIL_PROVIDER = env.str("EMAIL_PROVIDER", "", validate=must.OneOf(["", *EMAIL_PROVIDERS]))
+ANYMAIL = {
+    name.removeprefix("ANYMAIL_"): env.option(name)
+    for name, value in os.environ.items()
+    if name.startswith("ANYMAIL_") and value
+}
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "Referral service <noreply@localhost>")
 OAUTH_REDIRECT_URIS: list[str] = env.list("OAUTH_REDIRECT_URIS", [], subcast=str.strip)
 GOOGLE_CLIENT_ID = env.str("GOOGLE_CLIENT_ID", "")
@@ -92,6 +126,8 @@ OIDC_NAME = env.str("OIDC_NAME", "OpenID Connect")
 CLAIM_WINDOW_HOURS = env.int("CLAIM_WINDOW_HOURS", 72, validate=must.Range(0, 24 * 365))
 REQUIRE_EMAIL_VERIFICATION = env.bool("REQUIRE_EMAIL_VERIFICATION", False)
 REGISTRATION_REVEALS_ACCOUNTS = env.bool("REGISTRATION_REVEALS_ACCOUNTS", True)
+MAIL_RETENTION_DAYS = env.int("MAIL_RETENTION_DAYS", 30, validate=at_least_or_for_ever(7))
+AUDIT_RETENTION_DAYS = env.int("AUDIT_RETENTION_DAYS", 365, validate=at_least_or_for_ever(90))
 THROTTLE_MAIL_MAILBOX = env.limits("THROTTLE_MAIL_MAILBOX", "3/hour,10/day")
 THROTTLE_MAIL_CLIENT = env.limits("THROTTLE_MAIL_CLIENT", "20/hour")
 THROTTLE_SIGN_IN = env.limits("THROTTLE_SIGN_IN", "10/15minute")
@@ -157,6 +193,7 @@ _refusals = [
         "OAUTH_REDIRECT_URIS: like https://app.example.com/back, with commas between.",
     ),
     (bool(REDIS_URL) and not is_url(REDIS_URL, "redis", "rediss"), "REDIS_URL: like redis://host:6379/0."),
+    (bool(EMAIL_PROVIDER and EMAIL_HOST), "EMAIL_PROVIDER, EMAIL_HOST: at most one of them."),
     (EMAIL_USE_TLS and EMAIL_USE_SSL, "EMAIL_USE_TLS, EMAIL_USE_SSL: at most one of them."),
 ]
 _problems = [f"{name}: {' '.join(texts)}" for name, texts in _unreadable.items()]
@@ -387,17 +424,50 @@ SPECTACULAR_SETTINGS = {
 # --- E-mail and tasks ----------------------------------------------------------------------------
 
 EMAIL_BACKEND = "users.mail.QueueBackend"  # a message becomes a row; the task delivers it by the next line
-EMAIL_DELIVERY_BACKEND = f"django.core.mail.backends.{'smtp' if EMAIL_HOST else 'filebased'}.EmailBackend"
+if EMAIL_PROVIDER:
+    EMAIL_DELIVERY_BACKEND = f"anymail.backends.{EMAIL_PROVIDER}.EmailBackend"
+else:
+    EMAIL_DELIVERY_BACKEND = f"django.core.mail.backends.{'smtp' if EMAIL_HOST else 'filebased'}.EmailBackend"
 EMAIL_FILE_PATH = str(BASE_DIR / EMAIL_FILE_PATH)
+ANYMAIL |= {"REQUESTS_TIMEOUT": EMAIL_TIMEOUT, "DEBUG_API_REQUESTS": False}  # the latter prints keys and links
 
-CELERY_BROKER_URL = REDIS_URL or "memory://"
+# The row in the database is the truth: a task that is lost, or done twice, does no harm. See `users.tasks`.
+CELERY_BROKER_URL = REDIS_URL or "memory://localhost/"
 CELERY_TASK_ALWAYS_EAGER = not REDIS_URL
+CELERY_TASK_DEFAULT_QUEUE = "referral_service"
 CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_ACKS_LATE = True
-CELERY_WORKER_PREFETCH_MULTIPLIER = 1  # who waits for a mail server keeps no work from the others
+CELERY_TASK_REJECT_ON_WORKER_LOST = True  # nor goes in circles: the mail over which it died is left alone for a while
+CELERY_TASK_SOFT_TIME_LIMIT = 8 * 60  # seconds; the longest run that is in order takes 7 minutes
+CELERY_TASK_TIME_LIMIT = 9 * 60
 CELERY_TASK_PUBLISH_RETRY = False  # the row waits in the database; a request does not wait for a broker
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # a worker waits for ever
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 2, "socket_timeout": 10, "max_retries": 0}
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "socket_connect_timeout": 2,
+    "socket_timeout": 10,
+    "socket_keepalive": True,
+    "max_retries": 0,
+    "visibility_timeout": 15 * 60,  # seconds: more than any task may take, else it is handed out twice
+}
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1  # who waits for a mail server keeps no work from the others
+CELERY_WORKER_MAX_TASKS_PER_CHILD = 1000
+CELERY_WORKER_MAX_MEMORY_PER_CHILD = 256 * 1024  # KiB
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 10  # seconds that a run has to end, before another worker gets it
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False  # log lines are those of LOGGING
+# To cancel would be to break off a mail half-way, which then comes twice. A run that goes on is at worst done again.
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
+CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # keeps no file
+CELERY_BEAT_SCHEDULE = {
+    "deliver": {"task": "users.tasks.deliver_waiting_mail", "schedule": crontab(), "options": {"expires": 60}},
+    "delete": {
+        "task": "users.tasks.delete_what_is_over",
+        "schedule": crontab(minute="*/10"),
+        "options": {"expires": 600},
+    },
+}
 
 # --- Log lines -----------------------------------------------------------------------------------
 

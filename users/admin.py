@@ -2,13 +2,13 @@
 
 from typing import Any, cast
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import AdminPasswordChangeForm, AdminUserCreationForm
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext, gettext_lazy as _
 from social_django.models import Association, Nonce, UserSocialAuth
 
 from users import services
@@ -120,21 +120,43 @@ class UserAdmin(OwnFiltersOnly, DjangoUserAdmin):
         return False
 
 
+class MailStateFilter(admin.SimpleListFilter):
+    title = _("state")
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("waiting", _("Waiting")), ("sent", _("Sent")), ("failed", _("Given up"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[OutgoingEmail]) -> QuerySet[OutgoingEmail]:
+        states: dict[str, dict[str, Any]] = {
+            "waiting": {"sent_at": None, "failed_at": None},
+            "sent": {"sent_at__isnull": False},
+            "failed": {"failed_at__isnull": False},
+        }
+        return queryset.filter(**states.get(self.value() or "", {}))
+
+
 @admin.register(OutgoingEmail)
 class OutgoingEmailAdmin(ReadOnlyAdmin):
     """Mail on its way. The text stays out of sight: it may hold a link that lets someone in."""
 
-    list_display = ("created_at", "to", "subject", "tries", "sent_at", "failed_at", "last_error")
-    list_filter = (
-        ("sent_at", admin.EmptyFieldListFilter),
-        ("failed_at", admin.EmptyFieldListFilter),
-        "created_at",
-    )
+    actions = ("send_again",)
+    list_display = ("created_at", "to", "subject", "tries", "next_try_at", "sent_at", "failed_at", "last_error")
+    list_filter = (MailStateFilter, "created_at")
     search_fields = ("to", "subject")
     date_hierarchy = "created_at"
     ordering = ("-id",)
     show_full_result_count = False
     exclude = ("message",)
+
+    def has_send_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("users.change_outgoingemail")
+
+    @admin.action(description=_("Send again what was given up (links in it may have run out)"), permissions=["send"])
+    def send_again(self, request: HttpRequest, queryset: QuerySet[OutgoingEmail]) -> None:
+        again = services.send_again(queryset, by=cast(User, request.user))
+        told = gettext("E-mails that are on their way again: %(count)d.") % {"count": again}
+        self.message_user(request, told, messages.SUCCESS if again else messages.WARNING)
 
 
 admin.site.unregister([Association, Nonce, UserSocialAuth])  # the first two hold what states are made of

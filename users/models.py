@@ -203,12 +203,13 @@ class TokenFamily(models.Model):
         ):
             return cls.Rotation.DONE
         reused = family.exclude(previous=digest(shown), rotated_at__gt=now - cls.REUSE_GRACE)
-        return cls.Rotation.REUSED if reused.update(ended_at=now) else cls.Rotation.REFUSED
+        return cls.Rotation.REUSED if reused.update(ended_at=now, expires_at=now) else cls.Rotation.REFUSED
 
     @classmethod
     def end(cls, family_id: int) -> bool:
         """Log the family out; false when it had ended already."""
-        return cls.objects.filter(pk=family_id, ended_at=None).update(ended_at=timezone.now()) == 1
+        now = timezone.now()
+        return cls.objects.filter(pk=family_id, ended_at=None).update(ended_at=now, expires_at=now) == 1
 
 
 class OutgoingEmailQuerySet(models.QuerySet["OutgoingEmail"]):
@@ -255,7 +256,23 @@ class OutgoingEmail(models.Model):
     def claim(self, until: datetime) -> bool:
         """Take this mail for one try until the moment `until`; true for the one caller that did."""
         mine = OutgoingEmail.objects.filter(pk=self.pk, sent_at=None, failed_at=None, next_try_at=self.next_try_at)
-        return mine.update(next_try_at=until, tries=models.F("tries") + 1) == 1
+        if not mine.update(next_try_at=until, tries=models.F("tries") + 1):
+            return False
+        self.next_try_at, self.tries = until, self.tries + 1
+        return True
+
+    def note(self, **outcome: Any) -> bool:
+        """Write down what came of a claimed try; false when the mail is no more, or another's since the claim ran out.
+
+        Whoever closes an account takes its mail along.
+        """
+        mine = OutgoingEmail.objects.filter(pk=self.pk, sent_at=None, failed_at=None, next_try_at=self.next_try_at)
+        return mine.update(**outcome) == 1
+
+    def wait_again(self) -> bool:
+        """Have a mail that was given up wait anew, as if it never had been tried; true for the one caller that did."""
+        given_up = OutgoingEmail.objects.filter(pk=self.pk, failed_at__isnull=False)
+        return given_up.update(failed_at=None, next_try_at=timezone.now(), tries=0) == 1
 
 
 class Usage(models.Model):
@@ -315,6 +332,7 @@ class AuditEvent(models.Model):
         UNBLOCKED = "unblocked", _("Unblocked")
         DATA_EXPORTED = "data_exported", _("Data exported")
         ACCOUNT_CLOSED = "account_closed", _("Account closed")
+        MAIL_SENT_AGAIN = "mail_sent_again", _("E-mail sent again")
         CODE_GUESSING = "code_guessing", _("Referral codes are being guessed")
 
     kind = models.CharField(_("what happened"), max_length=32, choices=Kind)

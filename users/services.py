@@ -2,23 +2,21 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
-from typing import Any
 
 from django.conf import settings
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
-from django.contrib.sessions.models import Session
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, QuerySet
 from django.utils import timezone, translation
-from social_django.models import Association, Nonce, UserSocialAuth
+from social_django.models import UserSocialAuth
 
 from users import audit, limits, mail
 from users.deadlocks import again_after_deadlock
 from users.errors import EmailTaken, InvalidLink, InvalidToken, UsernameTaken
-from users.models import AuditEvent, MailRequest, OutgoingEmail, PendingUndo, TokenFamily, Usage, User, made_up_username
+from users.models import AuditEvent, MailRequest, OutgoingEmail, PendingUndo, TokenFamily, User, made_up_username
 from users.signals import account_closed
+from users.tasks import deliver_waiting_mail_soon
 from users.tokens import ACTIVATION, EMAIL_CHANGE, EMAIL_UNDO, PASSWORD_RESET
 
 Kind = AuditEvent.Kind
@@ -240,20 +238,14 @@ def close_account(user: User) -> None:
     audit.record(Kind.ACCOUNT_CLOSED, user)
 
 
-def delete_what_is_over() -> dict[str, int]:
-    """Delete what nobody can use any more, and tell how many rows of what. Logins stay for a day after their end."""
-    now = timezone.now()
-    yesterday = now - timedelta(days=1)
-    over: dict[str, QuerySet[Any]] = {
-        "counts": Usage.objects.filter(ends_at__lte=now),
-        "logins": TokenFamily.objects.filter(Q(expires_at__lt=yesterday) | Q(ended_at__lt=yesterday)),
-        "undos": PendingUndo.objects.filter(ends_at__lte=now),
-        "requests": MailRequest.objects.filter(created_at__lt=yesterday),
-        "sessions": Session.objects.filter(expire_date__lt=now),
-        "states": Nonce.objects.filter(timestamp__lt=yesterday.timestamp()),  # of who left for a provider for good
-        "nonces": Association.objects.filter(issued__lt=yesterday.timestamp()),
-    }
-    return {name: rows.delete()[0] for name, rows in over.items()}
+@transaction.atomic
+def send_again(mails: QuerySet[OutgoingEmail], by: User) -> int:
+    """Put those of `mails` that were given up back into the queue, and tell how many these were."""
+    again = [failed for failed in mails if failed.wait_again()]
+    for failed in again:
+        audit.record(Kind.MAIL_SENT_AGAIN, failed.reader_id, by=by, mail=str(failed.pk))
+    transaction.on_commit(deliver_waiting_mail_soon)
+    return len(again)
 
 
 def lock_account(user: User) -> User:

@@ -1,11 +1,16 @@
-"""Delivery of the waiting mail, after the answer, by a worker where there is one."""
+"""What is done after the answer, by a worker where there is one: waiting mail goes out, what is over goes away."""
 
 import logging
 import threading
 from datetime import timedelta
-from typing import Any
+from itertools import takewhile
+from random import uniform
+from smtplib import SMTPDataError, SMTPRecipientsRefused
+from time import monotonic
 
+from anymail.exceptions import AnymailRecipientsRefused
 from celery import shared_task
+from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives, get_connection
 from django.db import connection, transaction
@@ -13,13 +18,18 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 from kombu.exceptions import OperationalError
 
+from users import retention
+from users.deadlines import at_most
 from users.models import MailRequest, OutgoingEmail
 
 logger = logging.getLogger(__name__)
 
-TRY_FOR = timedelta(minutes=2)  # how long one try may take before another sender takes over
+RUN_FOR = 240  # seconds after which a run begins no other mail; the time limits in the settings leave room for the last
+SEND_FOR = 120  # seconds, and one more EMAIL_TIMEOUT for what is waited for then
+TRY_FOR = timedelta(minutes=5)  # after which another sender takes over: longer than any try
 LONGEST_PAUSE = timedelta(hours=6)
 MOST_TRIES = 20  # about three days
+MOST_REFUSALS = 3  # by a server that wants no such mail, for the few that take back what they said
 
 PAUSE = 0.3  # seconds after which whoever asked has got an answer, which is not to wait for what is found out
 
@@ -29,10 +39,10 @@ _asked_for, _delivering = threading.Event(), threading.Lock()
 def deliver_waiting_mail_soon() -> None:
     """Have the waiting mail delivered: by a worker, in this process where there is none.
 
-    Files are written at once; a mail server gets a thread, since it may take its time. A broker that is away is no
-    loss: the mail is a row, and whoever delivers next takes it along.
+    Files are written at once; what goes by the network gets a thread, since it may take its time. A broker that is away
+    is no loss: the mail is a row, and whoever delivers next takes it along.
     """
-    if settings.CELERY_TASK_ALWAYS_EAGER and settings.EMAIL_HOST:
+    if settings.CELERY_TASK_ALWAYS_EAGER and (settings.EMAIL_HOST or settings.EMAIL_PROVIDER):
         threading.Thread(target=_deliver_in_thread, daemon=True).start()
     else:
         _hand_over()
@@ -71,15 +81,26 @@ def _deliver_in_thread() -> None:
 
 
 @shared_task
+def delete_what_is_over() -> dict[str, int]:
+    return retention.delete_what_is_over()
+
+
+@shared_task
 def deliver_waiting_mail(most: int = 100) -> int:
     """Answer what was asked for, then try each mail that is due, the oldest first, at most `most` of them.
 
-    Returns how many went out.
+    No run takes long: what it does not come to is left to a next one. Returns how many went out.
     """
+    end = monotonic() + RUN_FOR
     for request in MailRequest.objects.order_by("id")[:most]:
         _answer(request)
     due = OutgoingEmail.objects.due().order_by("next_try_at")[:most]
-    return sum(_deliver(mail) for mail in due)
+    sent = sum(_deliver(mail) for mail in takewhile(lambda _mail: monotonic() < end, due))
+    if OutgoingEmail.objects.due().exists():
+        _asked_for.set()
+        if not settings.CELERY_TASK_ALWAYS_EAGER:
+            _hand_over()
+    return sent
 
 
 def _answer(request: MailRequest) -> None:
@@ -98,32 +119,63 @@ def _answer(request: MailRequest) -> None:
 def _deliver(mail: OutgoingEmail) -> bool:
     if not mail.claim(until=timezone.now() + TRY_FOR):
         return False
-    stored = dict(mail.message)
-    message = EmailMultiAlternatives(
-        **{"headers": stored.pop("extra_headers")} | stored,
-        connection=get_connection(settings.EMAIL_DELIVERY_BACKEND),
-    )
-    try:
-        message.send()
-    except Exception as error:
-        logger.warning("mail %s was not delivered: %s", mail.pk, type(error).__name__)
-        _put_off(mail, error)
+    if mail.tries > MOST_TRIES:  # so far each sender died over it
+        mail.note(failed_at=timezone.now())
         return False
-    _note(mail, sent_at=timezone.now(), message={}, last_error="")
+    try:
+        with at_most(SEND_FOR):
+            _message_of(mail).send()
+    except Exception as error:
+        logger.warning("mail %s was not delivered: %s", mail.pk, _name_of(error))
+        _put_off(mail, error)
+        if isinstance(error, SoftTimeLimitExceeded):
+            raise
+        return False
+    if not mail.note(sent_at=timezone.now(), message={}, last_error=""):
+        logger.warning("mail %s was delivered; meanwhile it was deleted, or taken by another sender", mail.pk)
     return True
 
 
-def _put_off(mail: OutgoingEmail, error: Exception) -> None:
-    """Wait twice as long as before the last try, from one minute on; give up after some days."""
-    now, tries = timezone.now(), mail.tries + 1
-    _note(
-        mail,
-        last_error=type(error).__name__,  # its text may quote an address or a password
-        next_try_at=now + min(LONGEST_PAUSE, timedelta(minutes=2 ** (tries - 1))),
-        failed_at=now if tries >= MOST_TRIES else None,
+def _message_of(mail: OutgoingEmail) -> EmailMultiAlternatives:
+    stored = dict(mail.message)
+    return EmailMultiAlternatives(
+        **{"headers": stored.pop("extra_headers")} | stored,
+        connection=get_connection(settings.EMAIL_DELIVERY_BACKEND),
     )
 
 
-def _note(mail: OutgoingEmail, **outcome: Any) -> None:
-    """Write down what came of a try, unless the mail is gone: whoever closes an account takes its mail along."""
-    OutgoingEmail.objects.filter(pk=mail.pk).update(**outcome)
+def _put_off(mail: OutgoingEmail, error: Exception) -> None:
+    """Wait about twice as long as before the last try, from one minute on; give up after some days.
+
+    About: what failed together is not to come back together.
+    """
+    now = timezone.now()
+    pause = min(LONGEST_PAUSE, timedelta(minutes=2 ** (mail.tries - 1)))
+    most = MOST_REFUSALS if _is_refusal(error) else MOST_TRIES
+    mail.note(
+        last_error=_name_of(error),
+        next_try_at=now + pause * uniform(0.5, 1.5),  # noqa: S311 (nobody gains by guessing it)
+        failed_at=now if mail.tries >= most else None,
+    )
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether this very mail is wanted neither now nor later (RFC 5321, section 4.2.1).
+
+    That we may not sign in or send at all is no such word: somebody will mend it.
+    """
+    if isinstance(error, SMTPRecipientsRefused | SMTPDataError):
+        return (_status_of(error) or 0) >= 500
+    return isinstance(error, AnymailRecipientsRefused)
+
+
+def _name_of(error: Exception) -> str:
+    """What went wrong, without its text, which may quote an address or a password."""
+    return " ".join(str(part) for part in (type(error.__cause__ or error).__name__, _status_of(error)) if part)
+
+
+def _status_of(error: Exception) -> int | None:
+    """The number in the answer of the mail server or of the provider."""
+    if isinstance(error, SMTPRecipientsRefused):
+        return min(code for code, _words in error.recipients.values())
+    return getattr(error, "smtp_code", None) or getattr(error, "status_code", None)

@@ -103,7 +103,7 @@ def test_a_fresh_clone_runs_by_one_command_and_by_the_classic_steps(tmp_path):
         subprocess.run(step, shell=True, cwd=clone, env=environment, check=True, capture_output=True)  # noqa: S602
     start_and_look([*serve.split(), f"127.0.0.1:{port}"], clone, environment, port)
     assert oct((clone / ".env").stat().st_mode)[-3:] == "600"
-    subprocess.run([*blocks_of("README.md", "Running it")[2].split()], cwd=clone, env=environment, check=True)
+    subprocess.run([*blocks_of("README.md", "Running it")[3].split()], cwd=clone, env=environment, check=True)
 
 
 def start_and_look(command: list[str], clone: Path, environment: dict[str, str], port: int) -> str:

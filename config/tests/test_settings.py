@@ -16,11 +16,12 @@ from config.settings import parse_limits
 from config.tests.live import ROOT
 
 KEYS = {"SECRET_KEY": "k" * 50, "JWT_SIGNING_KEY": "j" * 32}
+POSTMARK = {"EMAIL_PROVIDER": "postmark", "ANYMAIL_POSTMARK_SERVER_TOKEN": "0123"}
 START = "import django; django.setup()"
 TELL = """
 import json
 from django.conf import settings
-names = "SECRET_KEY JWT_SIGNING_KEY PUBLIC_URL ALLOWED_HOSTS DEBUG EMAIL_HOST_PASSWORD CELERY_TASK_ALWAYS_EAGER"
+names = "SECRET_KEY JWT_SIGNING_KEY PUBLIC_URL ALLOWED_HOSTS DEBUG EMAIL_HOST_PASSWORD ANYMAIL CELERY_TASK_ALWAYS_EAGER"
 print(json.dumps({name: getattr(settings, name) for name in names.split()} | {
     "hasher": settings.PASSWORD_HASHERS[0],
     "mail": [settings.EMAIL_BACKEND, settings.EMAIL_DELIVERY_BACKEND],
@@ -85,6 +86,16 @@ def settings_of(folder: Path, **environment: str) -> dict:
         ({"DATABASE_URL": "postgres://user:hunter2@host:hunter2/db"}, "DATABASE_URL"),
         ({"PUBLIC_URL": "http://[hunter2"}, "PUBLIC_URL"),
         ({"PUBLIC_URL": "https://"}, "PUBLIC_URL"),
+        ({"EMAIL_PROVIDER": "hunter2"}, "EMAIL_PROVIDER"),
+        ({"EMAIL_PROVIDER": "console"}, "EMAIL_PROVIDER"),
+        ({"EMAIL_PROVIDER": "test"}, "EMAIL_PROVIDER"),
+        ({"EMAIL_PROVIDER": "base_requests"}, "EMAIL_PROVIDER"),
+        (POSTMARK | {"EMAIL_HOST": "hunter2"}, "EMAIL_PROVIDER, EMAIL_HOST"),
+        ({"EMAIL_PROVIDER": "postmark"}, "EMAIL_PROVIDER"),
+        ({"EMAIL_PROVIDER": "amazon_ses"}, "EMAIL_PROVIDER"),  # its client is not part of the requirements
+        (POSTMARK | {"ANYMAIL_SEND_DEFAULTS": "{hunter2"}, "ANYMAIL_SEND_DEFAULTS"),
+        ({"MAIL_RETENTION_DAYS": "6", "AUDIT_RETENTION_DAYS": "89"}, "MAIL_RETENTION_DAYS AUDIT_RETENTION_DAYS"),
+        ({"MAIL_RETENTION_DAYS": "-1", "AUDIT_RETENTION_DAYS": "1e9"}, "MAIL_RETENTION_DAYS AUDIT_RETENTION_DAYS"),
         ({"PUBLIC_URL": "https://refer.example.com:hunter2"}, "PUBLIC_URL"),
     ],
 )
@@ -171,6 +182,30 @@ def test_the_embedded_default_is_safe_to_show_to_others(tmp_path):
     assert told["database"]["ENGINE"] == "django.db.backends.sqlite3"
     assert told["PUBLIC_URL"] == "http://127.0.0.1:8000"
     assert set(told["ALLOWED_HOSTS"]) == {"localhost", "127.0.0.1", "[::1]"}
+
+
+def test_a_provider_of_mail_gets_every_variable_of_its_own_and_no_more_time_than_a_mail_server(tmp_path):
+    """A token may be all digits; and what is sent and answered is never printed."""
+    told = settings_of(
+        tmp_path,
+        **KEYS,
+        **POSTMARK,
+        ANYMAIL_POSTMARK_MESSAGE_STREAM="",
+        ANYMAIL_IGNORE_UNSUPPORTED_FEATURES="true",
+        ANYMAIL_SEND_DEFAULTS='{"track_opens": false}',
+        ANYMAIL_DEBUG_API_REQUESTS="true",
+        ANYMAIL_REQUESTS_TIMEOUT="x",
+        EMAIL_TIMEOUT="7",
+        MAIL_RETENTION_DAYS="0",
+    )
+    assert told["mail"] == ["users.mail.QueueBackend", "anymail.backends.postmark.EmailBackend"]
+    assert told["ANYMAIL"] == {
+        "POSTMARK_SERVER_TOKEN": "0123",
+        "IGNORE_UNSUPPORTED_FEATURES": True,
+        "SEND_DEFAULTS": {"track_opens": False},
+        "DEBUG_API_REQUESTS": False,
+        "REQUESTS_TIMEOUT": 7,
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The admin of accounts and mail: what staff see, what they may change, and what nobody changes there."""
 
+from datetime import timedelta
 from io import StringIO
 from types import SimpleNamespace
 
@@ -8,17 +9,19 @@ from django.contrib.auth.models import Permission
 from django.core import mail
 from django.core.management import call_command
 from django.db import connection
+from django.http import HttpResponse
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from users import services
-from users.models import OutgoingEmail, User
+from users.models import AuditEvent, OutgoingEmail, User
 from users.tests.factories import PASSWORD, make_user
 
 pytestmark = pytest.mark.django_db
 
 USERS, MAILS = "/admin/users/user/", "/admin/users/outgoingemail/"
+DAY = timedelta(days=1)
 NEW_PASSWORD = "staple under the moon"
 
 
@@ -79,7 +82,7 @@ def test_every_page_opens_for_a_superuser(boss):
         (USERS, make_user, {}),
         (USERS, make_user, {"q": "user", "state": "active"}),
         (MAILS, make_mail, {}),
-        (MAILS, make_mail, {"q": "bob", "sent_at__isempty": "1"}),
+        (MAILS, make_mail, {"q": "bob", "state": "waiting"}),
     ],
 )
 def test_a_list_takes_as_many_queries_for_one_row_as_for_fifty(boss, path, make, query):
@@ -124,12 +127,16 @@ def test_accounts_are_found_by_name_address_and_state(boss):
 def test_mail_is_found_by_reader_subject_and_state(boss):
     make_mail("bob@example.com", "Hello")
     make_mail("eve@example.com", "Goodbye")
+    make_mail("dan@example.com", "Adieu")
     OutgoingEmail.objects.filter(subject="Hello").update(sent_at=timezone.now())
+    OutgoingEmail.objects.filter(subject="Adieu").update(failed_at=timezone.now())
     for query, found in [
         ({"q": "eve@example"}, {"Goodbye"}),
         ({"q": "hello"}, {"Hello"}),
-        ({"sent_at__isempty": "1"}, {"Goodbye"}),
-        ({"failed_at__isempty": "0"}, set()),
+        ({"state": "waiting"}, {"Goodbye"}),
+        ({"state": "sent"}, {"Hello"}),
+        ({"state": "failed"}, {"Adieu"}),
+        ({"state": "nonsense"}, {"Hello", "Goodbye", "Adieu"}),
     ]:
         assert {row.subject for row in boss.get(MAILS, query).context["cl"].queryset} == found, query
 
@@ -158,6 +165,43 @@ def test_mail_is_looked_at_and_never_touched(boss):
         assert boss.post(path, {"to": "eve@x.io", "post": "yes"}).status_code == 403
     boss.post(MAILS, {"action": "delete_selected", "_selected_action": [row.pk], "post": "yes"})
     assert OutgoingEmail.objects.get().to == "bob@example.com"
+
+
+def send_again(browser: Client, *rows: OutgoingEmail) -> HttpResponse:
+    return browser.post(MAILS, {"action": "send_again", "_selected_action": [row.pk for row in rows]}, follow=True)
+
+
+def test_staff_with_the_right_send_again_what_was_given_up_and_that_is_written_down(mailbox):
+    """F8, U20"""
+    browser, staff = staff_with("view_outgoingemail", "change_outgoingemail")
+    reader, now = make_user(), timezone.now()
+    failed, waiting, sent = make_mail("a@x.io"), make_mail("b@x.io"), make_mail("c@x.io")
+    OutgoingEmail.objects.filter(pk=failed.pk).update(failed_at=now, tries=20, reader=reader, next_try_at=now + DAY)
+    OutgoingEmail.objects.filter(pk=waiting.pk).update(tries=3, next_try_at=now + DAY)
+    OutgoingEmail.objects.filter(pk=sent.pk).update(sent_at=now, message={})
+    assert "links in it may have run out" in page(browser, MAILS)
+    assert "E-mails that are on their way again: 1." in send_again(browser, failed, waiting, sent).content.decode()
+    event = AuditEvent.objects.get()
+    assert (event.kind, event.user, event.actor) == ("mail_sent_again", reader, staff)
+    assert event.detail == {"mail": str(failed.pk)}
+    assert [message.to for message in mailbox()] == [["a@x.io"]]
+    for row in (failed, waiting):
+        row.refresh_from_db()
+    assert (failed.tries, failed.failed_at, bool(failed.sent_at)) == (1, None, True)
+    assert (waiting.tries, waiting.next_try_at) == (3, now + DAY)
+    assert "E-mails that are on their way again: 0." in send_again(browser, failed, waiting, sent).content.decode()
+    assert AuditEvent.objects.count() == 1
+
+
+def test_staff_without_the_right_see_mail_and_send_none_again():
+    """Z5"""
+    browser, _staff = staff_with("view_outgoingemail")
+    row = make_mail()
+    OutgoingEmail.objects.update(failed_at=timezone.now())
+    assert "send_again" not in page(browser, MAILS)
+    send_again(browser, row)
+    assert OutgoingEmail.objects.get().failed_at
+    assert not AuditEvent.objects.exists()
 
 
 def test_accounts_are_never_deleted(boss):

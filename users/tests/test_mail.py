@@ -1,9 +1,13 @@
 """How a mail reaches a person: queued with what it tells of, written for its reader, delivered once."""
 
 import re
+import time
 from datetime import timedelta
+from smtplib import SMTPAuthenticationError, SMTPDataError, SMTPRecipientsRefused, SMTPSenderRefused
 
 import pytest
+from anymail.exceptions import AnymailAPIError, AnymailRecipientsRefused
+from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings as django_settings
 from django.core import mail
 from django.core.mail.backends import locmem
@@ -11,7 +15,9 @@ from django.db import transaction
 from django.utils import timezone, translation
 from kombu.exceptions import OperationalError
 
+from config import celery_app
 from users import tasks
+from users.deadlines import at_most
 from users.mail import (
     ActivationEmail,
     AlreadyRegisteredEmail,
@@ -23,8 +29,8 @@ from users.mail import (
     send_password_reset,
 )
 from users.models import MailRequest, OutgoingEmail, User
-from users.services import delete_what_is_over
-from users.tasks import LONGEST_PAUSE, MOST_TRIES, TRY_FOR, deliver_waiting_mail
+from users.retention import delete_what_is_over
+from users.tasks import LONGEST_PAUSE, MOST_REFUSALS, MOST_TRIES, RUN_FOR, SEND_FOR, TRY_FOR, deliver_waiting_mail
 from users.tests.factories import PASSWORD, make_user
 from users.tokens import EMAIL_CHANGE
 
@@ -194,13 +200,68 @@ def test_a_mail_that_cannot_be_delivered_waits_longer_each_time_until_it_is_give
         row.refresh_from_db()
         pauses.append(row.next_try_at - before)
         assert deliver_waiting_mail() == 0  # not before its time
-    minutes = [round(pause.total_seconds() / 60) for pause in pauses]
-    assert minutes == [1, 2, 4, 8, 16, 32, 64, 128, 256] + [LONGEST_PAUSE // timedelta(minutes=1)] * 11
+    minutes = [1, 2, 4, 8, 16, 32, 64, 128, 256] + [LONGEST_PAUSE // timedelta(minutes=1)] * 11
+    for pause, about in zip(pauses, minutes, strict=True):
+        assert 0.5 <= pause / timedelta(minutes=about) <= 1.51
     assert (row.tries, row.sent_at, row.last_error) == (MOST_TRIES, None, "ConnectionRefusedError")
     assert row.failed_at
     OutgoingEmail.objects.update(next_try_at=timezone.now())
     assert deliver_waiting_mail() == 0
     assert OutgoingEmail.objects.get().tries == MOST_TRIES
+
+
+def test_mails_that_failed_together_do_not_come_back_together(failing_server):
+    """F8"""
+    for number in range(40):
+        queue(f"reader{number}@example.com", tries=5)
+    deliver_waiting_mail()
+    back = sorted(OutgoingEmail.objects.values_list("next_try_at", flat=True))
+    assert back[-1] - back[0] > timedelta(minutes=16)  # of a pause of 32 minutes
+
+
+ADDRESS = "bob@example.com"
+
+
+@pytest.mark.parametrize(
+    ("error", "noted", "tries"),
+    [
+        (SMTPRecipientsRefused({ADDRESS: (550, b"no bob@example.com")}), "SMTPRecipientsRefused 550", MOST_REFUSALS),
+        (SMTPRecipientsRefused({ADDRESS: (450, b"later")}), "SMTPRecipientsRefused 450", MOST_TRIES),
+        (SMTPDataError(554, b"spam"), "SMTPDataError 554", MOST_REFUSALS),
+        (SMTPDataError(452, b"full"), "SMTPDataError 452", MOST_TRIES),
+        (SMTPSenderRefused(550, b"who?", "us@x.io"), "SMTPSenderRefused 550", MOST_TRIES),
+        (SMTPAuthenticationError(535, b"hunter2"), "SMTPAuthenticationError 535", MOST_TRIES),
+        (AnymailRecipientsRefused(), "AnymailRecipientsRefused", MOST_REFUSALS),
+        (AnymailAPIError(status_code=401), "AnymailAPIError 401", MOST_TRIES),
+        (KeyError("bob@example.com"), "KeyError", MOST_TRIES),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_mail_that_is_wanted_in_no_case_is_given_up_soon_and_any_other_late(monkeypatch, error, noted, tries):
+    """F8: RFC 5321, section 4.2.1. Nothing is noted but the kind of error and the number of the answer."""
+    row = queue(ADDRESS, tries=tries - 2)
+
+    def fail(*args):
+        raise error
+
+    monkeypatch.setattr(locmem.EmailBackend, "send_messages", fail)
+    for given_up in (False, True):
+        OutgoingEmail.objects.update(next_try_at=timezone.now())
+        assert deliver_waiting_mail() == 0
+        row.refresh_from_db()
+        assert (row.last_error, bool(row.failed_at)) == (noted, given_up)
+
+
+def test_a_provider_that_cannot_be_reached_is_noted_by_what_was_in_the_way(monkeypatch):
+    row = queue()
+
+    def fail(*args):
+        raise AnymailAPIError("bob@example.com") from ConnectionRefusedError("bob@example.com")
+
+    monkeypatch.setattr(locmem.EmailBackend, "send_messages", fail)
+    deliver_waiting_mail()
+    row.refresh_from_db()
+    assert row.last_error == "ConnectionRefusedError"
 
 
 def test_a_mail_has_the_same_message_id_at_every_try(failing_server, settings):
@@ -231,6 +292,114 @@ def test_a_mail_whose_sender_died_is_taken_up_again_after_a_while():
     OutgoingEmail.objects.update(next_try_at=timezone.now())
     assert deliver_waiting_mail() == 1
     assert OutgoingEmail.objects.get().tries == 2
+
+
+def test_a_mail_over_which_every_sender_dies_is_given_up():
+    """F3, C17"""
+    row = queue(tries=MOST_TRIES)
+    assert deliver_waiting_mail() == 0
+    row.refresh_from_db()
+    assert row.failed_at
+    assert mail.outbox == []
+
+
+@pytest.mark.parametrize("outcome", ["sent", "failed"])
+def test_a_sender_whose_time_is_up_writes_nothing_about_a_mail_that_another_has_taken(monkeypatch, outcome):
+    """C17"""
+    row = queue()
+    until = timezone.now() + TRY_FOR
+
+    def take_long(backend, messages):
+        OutgoingEmail.objects.update(next_try_at=timezone.now())  # as time will have it
+        assert OutgoingEmail.objects.get().claim(until=until)
+        if outcome == "failed":
+            raise TimeoutError
+
+    monkeypatch.setattr(locmem.EmailBackend, "send_messages", take_long)
+    deliver_waiting_mail()
+    row.refresh_from_db()
+    assert (row.tries, row.next_try_at, row.sent_at, row.failed_at, row.last_error) == (2, until, None, None, "")
+    assert row.message
+
+
+def test_a_sender_whose_time_is_up_does_not_undo_that_another_has_sent_the_mail(monkeypatch):
+    """C17"""
+    row = queue()
+
+    def take_long(backend, messages):
+        OutgoingEmail.objects.update(sent_at=timezone.now(), message={})
+        raise TimeoutError
+
+    monkeypatch.setattr(locmem.EmailBackend, "send_messages", take_long)
+    deliver_waiting_mail()
+    row.refresh_from_db()
+    assert (bool(row.sent_at), row.last_error) == (True, "")
+
+
+def test_no_time_limit_is_in_the_way_of_another():
+    """C17: a claim outlasts a try, a task its longest run, and the broker hands out no task that still runs."""
+    longest_try = SEND_FOR + 60  # the most that EMAIL_TIMEOUT may be
+    assert longest_try < TRY_FOR.total_seconds()
+    assert RUN_FOR + longest_try < django_settings.CELERY_TASK_SOFT_TIME_LIMIT < django_settings.CELERY_TASK_TIME_LIMIT
+    visible_again = django_settings.CELERY_BROKER_TRANSPORT_OPTIONS["visibility_timeout"]
+    assert visible_again > django_settings.CELERY_TASK_TIME_LIMIT + 60
+
+
+@pytest.fixture
+def handed_over(settings, monkeypatch) -> list[str]:
+    """What was asked of a worker."""
+    asked = []
+    settings.CELERY_TASK_ALWAYS_EAGER = False
+    monkeypatch.setattr(tasks.deliver_waiting_mail, "delay", lambda: asked.append("delivery"))
+    return asked
+
+
+def test_a_run_that_takes_long_leaves_the_rest_to_another(monkeypatch, handed_over):
+    for to in ("a@x.io", "b@x.io", "c@x.io"):
+        queue(to)
+    handed_over.clear()
+    times = iter([0, RUN_FOR - 1, RUN_FOR + 1])
+    monkeypatch.setattr(tasks, "monotonic", lambda: next(times))
+    assert deliver_waiting_mail() == 1
+    assert handed_over == ["delivery"]
+
+
+def test_a_run_that_leaves_nothing_asks_for_no_other(handed_over, failing_server):
+    for to in ("a@x.io", "b@x.io", "bob@example.com"):
+        queue(to)
+    handed_over.clear()
+    assert deliver_waiting_mail(most=2) == 2
+    assert handed_over == ["delivery"]
+    assert deliver_waiting_mail(most=2) == 0
+    assert handed_over == ["delivery"]  # the one that failed waits for its time
+
+
+def test_a_run_that_is_told_to_end_puts_off_what_it_is_at_and_ends(monkeypatch):
+    """F3"""
+    rows = [queue("a@x.io"), queue("b@x.io")]
+
+    def be_told(*args):
+        raise SoftTimeLimitExceeded
+
+    monkeypatch.setattr(locmem.EmailBackend, "send_messages", be_told)
+    with pytest.raises(SoftTimeLimitExceeded):
+        deliver_waiting_mail()
+    for row in rows:
+        row.refresh_from_db()
+    assert [(row.tries, row.last_error) for row in rows] == [(1, "SoftTimeLimitExceeded"), (0, "")]
+
+
+def test_what_takes_too_long_is_ended_in_its_own_thread_and_what_ends_in_time_is_left_alone():
+    def wait_in_drops():
+        with at_most(0.05):
+            while True:
+                time.sleep(0.01)
+
+    with pytest.raises(TimeoutError):
+        wait_in_drops()
+    with at_most(0.05):
+        pass
+    time.sleep(0.2)
 
 
 def test_the_oldest_mail_goes_first_and_not_all_at_once():
@@ -271,6 +440,12 @@ def test_while_the_broker_is_away_mail_waits_in_the_database(
         assert api.post("/auth/users/", {"email": "ada@example.com", "password": PASSWORD}).status_code == 201
     assert asked == ["delivery"]
     assert [message.to for message in mailbox()] == [["ada@example.com"]]
+
+
+def test_without_a_broker_nobody_is_told_that_it_has_no_host(caplog):
+    tasks.deliver_waiting_mail.delay()
+    assert celery_app.connection_for_write().info()["hostname"] == "localhost"
+    assert "hostname" not in caplog.text
 
 
 def broken(email: str) -> None:

@@ -14,7 +14,8 @@ from social_django.models import Association, Nonce, UserSocialAuth
 
 from users.models import User
 from users.providers import VK, GitHub, Google, Oidc, Yandex
-from users.services import close_account, delete_what_is_over
+from users.retention import delete_what_is_over
+from users.services import close_account
 from users.tests.factories import make_user
 from users.tests.providers import (
     BACK,

