@@ -6,7 +6,7 @@ from enum import Enum
 from socketserver import StreamRequestHandler
 from threading import Event, Lock
 
-from users.tests.test_worker import Server
+from users.tests.servers import Server
 
 
 class Mood(Enum):
