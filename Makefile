@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 MANAGE := DJANGO_SETTINGS_MODULE=config.tests.settings $(BIN)/python manage.py
 
-.PHONY: run prod-local prod-local-test test check test-sqlite test-postgres test-slow lock messages
+.PHONY: run prod-local prod-local-test test check test-sqlite test-postgres test-slow test-faults lock messages
 
 run: .venv/run.stamp
 	@$(BIN)/python manage.py migrate --verbosity 0
@@ -41,6 +41,10 @@ test-postgres: .venv/dev.stamp
 test-slow: .venv/dev.stamp
 	$(BIN)/pytest -m slow
 	$(BIN)/python .ci/with_postgres.py $(BIN)/pytest -m "slow and not interface"
+
+# Kills, freezes and starves the service; FAULT_CYCLES says how often, WAVE_REGISTRATIONS how many sign up.
+test-faults: .venv/dev.stamp
+	$(BIN)/pytest faults -n 0 -s --show-capture=no
 
 # A stamp tells what is installed: a second start looks at two dates and nothing else.
 .venv/run.stamp: requirements.txt

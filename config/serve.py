@@ -3,7 +3,10 @@
 import logging
 import os
 import signal
+from multiprocessing import parent_process
+from multiprocessing.connection import wait
 from tempfile import TemporaryDirectory
+from threading import Thread
 from typing import Any
 
 import django
@@ -64,6 +67,7 @@ def serve() -> None:
             signal.signal(number, signal.SIG_DFL)
         if server.interrupt_signal:
             raise SystemExit
+        Thread(target=_stop_with_parent, daemon=True).start()
         try:
             from config.wsgi import application
         except Exception:
@@ -72,6 +76,14 @@ def serve() -> None:
         return application
 
     server.serve(target_loader=load_application, wrap_loader=False)
+
+
+def _stop_with_parent() -> None:
+    """Stop this worker when its parent is gone: it would go on to take requests beside the workers of the next one."""
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

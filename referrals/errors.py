@@ -16,6 +16,11 @@ class CodeTaken(exceptions.APIException):
     default_detail = _("This code is taken. Choose another one.")
 
 
+class EndsTooSoon(InvalidField):
+    fields, default_code = ("expiration_date",), "too_soon"
+    default_detail = _("The code must run for at least a minute.")
+
+
 class NoActiveCode(exceptions.NotFound):
     default_code = "no_active_code"
     default_detail = _("There is no active referral code.")

@@ -10,7 +10,7 @@ from rest_framework import serializers
 
 from config.api.fields import MomentField, StringField
 from referrals import codes, services
-from referrals.errors import InvalidCode
+from referrals.errors import EndsTooSoon, InvalidCode
 from referrals.models import Referral, ReferralCode, summary_of
 from users.emails import masked
 from users.models import User
@@ -156,14 +156,13 @@ class NewCodeSerializer(serializers.Serializer[ReferralCode]):
     code = WishField(required=False, help_text="4 to 32 of A-Z, 0-9 and -. Left out, one is made up.")
 
     default_error_messages = {
-        "too_soon": _("The code must run for at least a minute."),
         "too_late": _("The code can run for five years at most."),
     }
 
     def validate_expiration_date(self, expires_at: datetime) -> datetime:
         now = timezone.now()
         if expires_at < now + SHORTEST - ON_THE_WAY:
-            self.fail("too_soon")
+            raise EndsTooSoon.here()
         if expires_at > years_after(now, LONGEST_YEARS) + ON_THE_WAY:
             self.fail("too_late")
         return expires_at

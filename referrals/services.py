@@ -16,6 +16,7 @@ from referrals.errors import (
     AlreadyReferred,
     ClaimWindowClosed,
     CodeTaken,
+    EndsTooSoon,
     InvalidCode,
     NoActiveCode,
 )
@@ -36,7 +37,7 @@ def issue_code(*, owner: User, expires_at: datetime, wish: str | None = None) ->
     """Give `owner` a new code, `wish` if they chose one; an expired one is retired first.
 
     Raises ActiveCodeExists while a code of theirs still runs, CodeTaken where the wish is, or lately was, another's,
-    InvalidToken where the account was closed meanwhile.
+    EndsTooSoon where it is over by the database's clock, InvalidToken where the account was closed meanwhile.
     """
     lock_account(owner)
     current = ReferralCode.objects.filter(owner=owner, retired_at=None)
@@ -51,8 +52,11 @@ def issue_code(*, owner: User, expires_at: datetime, wish: str | None = None) ->
         with transaction.atomic():
             return ReferralCode.objects.create(owner=owner, code=code, folded=folded, expires_at=expires_at)
     except IntegrityError as error:
-        if "folded" in str(error).partition("\n")[0]:  # the constraint: somebody was a moment faster
+        said = str(error).partition("\n")[0]
+        if "folded" in said:  # the constraint: somebody was a moment faster
             raise CodeTaken from None
+        if "expires_after_creation" in said:  # by the database's clock, which ours may be behind
+            raise EndsTooSoon from None
         raise
 
 

@@ -11,8 +11,8 @@ class UsersConfig(AppConfig):
     verbose_name = _("Users")
 
     def ready(self) -> None:
-        """Have the metrics asked for. Refuse to start without what the provider of e-mail needs, rather than to send none later."""
-        from users import metrics  # noqa: F401 (has itself asked)
+        """Have the metrics asked for; refuse to start without what the provider of e-mail needs, rather than later."""
+        from users import metrics  # noqa: F401 (is asked from then on)
 
         if settings.EMAIL_PROVIDER:
             try:

@@ -3,7 +3,7 @@
 from django.utils.translation import gettext_lazy as _
 from rest_framework import exceptions, status
 
-from config.api.problems import BadRequest, InvalidField
+from config.api.problems import BadRequest, InvalidField, ServiceUnavailable
 
 
 class EmailTaken(InvalidField):
@@ -57,12 +57,10 @@ class LimitReached(exceptions.Throttled):
     default_detail = _("Too many requests of this kind.")
 
 
-class LimitsUnavailable(exceptions.APIException):
+class LimitsUnavailable(ServiceUnavailable):
     """What counts is away, and what has a limit waits for it: nothing is let through uncounted."""
 
-    status_code, default_code = status.HTTP_503_SERVICE_UNAVAILABLE, "limits_unavailable"
-    default_detail = _("This cannot be done just now. Try again in a moment.")
-    wait = 5  # seconds
+    default_code = "limits_unavailable"
 
 
 class UnknownProvider(exceptions.NotFound):

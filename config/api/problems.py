@@ -5,11 +5,14 @@ A problem is `{type, title, status, detail, code, errors?, request_id}`. `code` 
 the body as a whole.
 """
 
+import logging
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import Resolver404, resolve
@@ -22,7 +25,11 @@ from rest_framework.settings import api_settings
 
 from config.api.context import request_id
 
+logger = logging.getLogger(__name__)
+
 CONTENT_TYPE = "application/problem+json"
+DATABASE_AWAY = (OperationalError, InterfaceError)
+"""Away, full, locked or out of time; what is wrong with the data itself is told by other classes."""
 
 TITLES = {
     400: _("Bad request"),
@@ -54,6 +61,14 @@ class ContentTooLarge(exceptions.APIException):
     )
 
 
+class ServiceUnavailable(exceptions.APIException):
+    """What this stands on is away, or too busy to answer in time."""
+
+    status_code, default_code = status.HTTP_503_SERVICE_UNAVAILABLE, "service_unavailable"
+    default_detail = _("This cannot be done just now. Try again in a moment.")
+    wait = 5  # seconds
+
+
 class InvalidField(exceptions.ValidationError):
     """A refusal for which fields are at fault; a subclass names them, the code and the text."""
 
@@ -74,6 +89,8 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
         exc = exceptions.NotFound()  # Django's own text names the model and so what exists
     elif isinstance(exc, DjangoPermissionDenied):
         exc = exceptions.PermissionDenied()
+    elif isinstance(exc, DATABASE_AWAY):
+        exc = unavailable(exc)
     if not isinstance(exc, exceptions.APIException):
         return None
     headers = waiting(exc)
@@ -83,6 +100,12 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     request.accepted_renderer, request.accepted_media_type = JSONRenderer(), CONTENT_TYPE  # whatever the view renders
     body = problem_of(exc)
     return Response(body, status=body["status"], headers=headers, content_type=CONTENT_TYPE)
+
+
+def unavailable(error: BaseException) -> ServiceUnavailable:
+    """What is answered where the database does not serve; the log has its kind, without its words."""
+    logger.warning("the database does not serve: %s", type(error).__name__)
+    return ServiceUnavailable()
 
 
 def problem_response(exc: exceptions.APIException) -> HttpResponse:
@@ -154,6 +177,9 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
+    error = sys.exc_info()[1]
+    if isinstance(error, DATABASE_AWAY):  # in a page, or in a middleware before any view
+        return problem_or_page(request, unavailable(error))
     return problem_or_page(request, exceptions.APIException(gettext("Something went wrong on our side.")))
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from threading import Barrier, Event
 from typing import Any
 from unittest.mock import patch
-from urllib.parse import urlsplit
 
+import dj_database_url
 from django.contrib.auth.hashers import MD5PasswordHasher
 from django.db import connection, connections, transaction
 
@@ -112,9 +112,11 @@ def database_for_threads(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def models_at(database_url: str) -> Iterator[None]:
-    """Have the models read and write another database of the same kind, in every thread of this process."""
-    settings, ours = connections.settings, connections["default"]
-    settings["default"] = settings["default"] | {"NAME": urlsplit(database_url).path[1:]}
+    """Have the models read and write another database, in every thread of this process."""
+    settings, ours, there = connections.settings, connections["default"], dj_database_url.parse(database_url)
+    same_kind = there["ENGINE"] == ours.settings_dict["ENGINE"]
+    there["OPTIONS"] = ours.settings_dict["OPTIONS"] if same_kind else {}
+    settings["default"] = settings["default"] | there
     connections["default"] = connections.create_connection("default")
     try:
         yield

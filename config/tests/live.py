@@ -18,6 +18,7 @@ from urllib.request import urlopen
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LIMITS = dict(re.findall(r"(?m)^# (THROTTLE_\w+)=(\S+)", (ROOT / ".env.example").read_text("utf-8")))
+SERVER = [sys.executable, "-m", "config.serve"]
 NO_LIMITS = dict.fromkeys(LIMITS, "0")
 PRODUCTION = {
     "PUBLIC_URL": "https://refer.example.com",
@@ -60,35 +61,44 @@ class Service:
 def running_service(*, workers: int = 2, **environment: str) -> Iterator[Service]:
     """Start the service on SQLite or, where the tests run on PostgreSQL, on a fresh database there; stop it after."""
     with tempfile.TemporaryDirectory(prefix="service_") as folder, _fresh_database(Path(folder)) as database_url:
-        port = free_port()
-        variables = {
-            name: value for name, value in os.environ.items() if name not in ("REDIS_URL", "DJANGO_SETTINGS_MODULE")
-        }
-        variables |= {
-            "DJANGO_SETTINGS_MODULE": "config.settings",
-            "ENV_FILE": os.devnull,
-            "SECRET_KEY": secrets.token_urlsafe(48),
-            "JWT_SIGNING_KEY": secrets.token_urlsafe(48),
-            "DATABASE_URL": database_url,
-            "EMAIL_FILE_PATH": f"{folder}/sent_emails",
-            "HOST": "127.0.0.1",
-            "PORT": str(port),
-            "PUBLIC_URL": f"http://127.0.0.1:{port}",
-            "WEB_WORKERS": str(workers),
-        }
-        variables |= NO_LIMITS | environment
-        service = Service(f"http://127.0.0.1:{port}", database_url, Path(folder), variables)
-        service.manage("migrate", "-v0")
-        with open(f"{folder}/log", "wb") as log:
-            server = subprocess.Popen(
-                [sys.executable, "-m", "config.serve"], cwd=ROOT, env=variables, stdout=log, stderr=log
-            )
-            try:
-                _wait_for(f"{service.url}/readyz", server, Path(log.name))
-                yield service
-            finally:
-                server.terminate()
-                server.wait(timeout=30)
+        service = new_service(Path(folder), database_url, WEB_WORKERS=str(workers), **environment)
+        with running_server(service):
+            yield service
+
+
+def new_service(folder: Path, database_url: str, **environment: str) -> Service:
+    """A service with an empty database that was migrated, and nothing that serves it yet."""
+    port = free_port()
+    variables = {
+        name: value for name, value in os.environ.items() if name not in ("REDIS_URL", "DJANGO_SETTINGS_MODULE")
+    }
+    variables |= {
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "ENV_FILE": os.devnull,
+        "SECRET_KEY": secrets.token_urlsafe(48),
+        "JWT_SIGNING_KEY": secrets.token_urlsafe(48),
+        "DATABASE_URL": database_url,
+        "EMAIL_FILE_PATH": f"{folder}/sent_emails",
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+        "PUBLIC_URL": f"http://127.0.0.1:{port}",
+    }
+    variables |= NO_LIMITS | environment
+    service = Service(f"http://127.0.0.1:{port}", database_url, folder, variables)
+    service.manage("migrate", "-v0")
+    return service
+
+
+@contextmanager
+def running_server(service: Service) -> Iterator[subprocess.Popen[bytes]]:
+    with open(service.folder / "log", "ab") as log:
+        server = subprocess.Popen(SERVER, cwd=ROOT, env=service.environment, stdout=log, stderr=log)
+        try:
+            wait_until_ready(service.url, server, Path(log.name))
+            yield server
+        finally:
+            server.terminate()
+            server.wait(timeout=30)
 
 
 @contextmanager
@@ -114,10 +124,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+def wait_until_ready(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
     for _attempt in range(300):
         try:
-            urlopen(url, timeout=5).close()
+            urlopen(f"{url}/readyz", timeout=5).close()
         except (URLError, ConnectionError, TimeoutError):
             if server.poll() is not None:
                 break

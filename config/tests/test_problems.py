@@ -5,6 +5,7 @@ import re
 
 import pytest
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
+from django.db import IntegrityError, InterfaceError, OperationalError
 from django.http import Http404
 from django.urls import path
 from rest_framework import exceptions
@@ -25,6 +26,9 @@ RAISED = {
     "forbidden": (PermissionDenied(SECRET), 403, "permission_denied"),
     "suspicious": (SuspiciousOperation(SECRET), 400, "bad_request"),
     "broken": (RuntimeError(SECRET), 500, "error"),
+    "away": (OperationalError(SECRET), 503, "service_unavailable"),
+    "cut": (InterfaceError(SECRET), 503, "service_unavailable"),
+    "contradicted": (IntegrityError(SECRET), 500, "error"),
 }
 JSON, SIGN_UP, ME = "application/json", "/auth/users/", "/auth/users/me/"
 KINDS = ["/api/view", "/auth/view", "/api/plain"]

@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from referrals import codes, services
-from referrals.errors import ActiveCodeExists, CodeTaken, InvalidCode, NoActiveCode
+from referrals.errors import ActiveCodeExists, CodeTaken, EndsTooSoon, InvalidCode, NoActiveCode
 from referrals.models import Referral, ReferralCode
 from referrals.signals import referral_created
 from referrals.tests.factories import make_code, make_expired_code, make_referral, tomorrow
@@ -23,6 +23,13 @@ def test_a_second_code_is_refused_while_the_first_runs():
     with pytest.raises(ActiveCodeExists):
         make_code(owner)
     assert ReferralCode.objects.filter(owner=owner).count() == 1
+
+
+def test_a_code_that_is_over_by_the_clock_of_the_database_is_refused():
+    """F12: ours may be behind it."""
+    with pytest.raises(EndsTooSoon):
+        make_code(expires_at=timezone.now() - timedelta(minutes=1))
+    assert not ReferralCode.objects.exists()
 
 
 def test_an_expired_code_makes_room_and_stays_as_a_retired_row():

