@@ -13,6 +13,8 @@ import django
 from granian import Granian
 from granian.constants import Interfaces
 
+from config.pool import use_pool
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 ADDRESSES = {"/": "what this is", "/redoc/": "the API, to read", "/swagger/": "the API, to try", "/admin/": "for staff"}
@@ -68,6 +70,7 @@ def serve() -> None:
         if server.interrupt_signal:
             raise SystemExit
         Thread(target=_stop_with_parent, daemon=True).start()
+        use_pool()
         try:
             from config.wsgi import application
         except Exception:

@@ -1,0 +1,48 @@
+"""The connections of a web process to PostgreSQL: a pool in which nothing is waited for for long.
+
+Commands like `migrate` and `backup` have connections of their own, which may take their time.
+"""
+
+from typing import Any, TypeVar
+
+import psycopg
+from django.conf import settings
+from psycopg.abc import PQGen
+
+RV = TypeVar("RV")
+PATIENCE = 4.0  # seconds, for the server to say anything
+LIMITS = {"statement_timeout": 3500, "lock_timeout": 3500, "idle_in_transaction_session_timeout": 30_000}  # in ms
+POOL = {
+    "min_size": 0,
+    "timeout": 2,  # seconds until a request that gets no connection is told so
+    "max_lifetime": 3600,
+    "reconnect_timeout": 2,  # after which the next request tries anew, rather than wait for a longer and longer pause
+}
+
+
+class Connection(psycopg.Connection[Any]):
+    """Ends when its server is silent: for one that is frozen, its machine goes on to answer, and TCP never gives up."""
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        began_here = timeout is None
+        try:
+            return super().wait(gen, interval, PATIENCE if began_here else timeout)
+        except psycopg.OperationalError as error:
+            if began_here and not error.sqlstate:  # no word of the server's
+                self.pgconn.finish()
+            raise
+
+
+def use_pool() -> None:
+    """Have this process take its connections from a pool, with one for each thread and two for what is done beside.
+
+    Before its first connection, and in a process that does not fork afterwards.
+    """
+    database: dict[str, Any] = settings.DATABASES["default"]
+    if not database["ENGINE"].endswith("postgresql"):
+        return
+    given: dict[str, Any] = database.get("OPTIONS", {})
+    limits = " ".join(f"-c {name}={value}" for name, value in LIMITS.items())
+    pool = POOL | {"max_size": settings.WEB_THREADS + 2, "connection_class": Connection}
+    ours = {"pool": pool, "options": limits, "connect_timeout": 3, "application_name": "referral-service"}
+    database |= {"CONN_MAX_AGE": 0, "OPTIONS": ours | given}
