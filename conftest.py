@@ -18,6 +18,7 @@ from users import limits
 from users.models import User
 from users.providers import GitHub
 from users.tasks import deliver_waiting_mail
+from users.tests.factories import make_user
 from users.tokens import RefreshToken
 
 
@@ -58,6 +59,12 @@ def api() -> APIClient:
     client = ProblemClient()
     client.raise_request_exception = False
     return client
+
+
+@pytest.fixture
+def admin_user(db) -> User:
+    """Who is signed in to pytest-django's `admin_client`; the password that it would give them is too common here."""
+    return make_user(is_staff=True, is_superuser=True)
 
 
 @pytest.fixture

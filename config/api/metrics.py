@@ -58,7 +58,6 @@ LIMITER_UNAVAILABLE = Counter(
 ACCOUNT_EVENTS = Counter("referral_account_events", "Rows of the audit trail, by their kind", ["kind"], registry=OWN)
 REGISTRATIONS = Counter("referral_registrations", "Accounts that were opened", registry=OWN)
 REFERRALS = Counter("referral_referrals", "Accounts that somebody brought in", registry=OWN)
-CODE_CACHE = Counter("referral_code_cache", "Public look-ups of a code, by hit or miss", ["outcome"], registry=OWN)
 
 Ask = Callable[[], Iterable[Metric]]
 Failure = type[Exception] | tuple[type[Exception], ...]

@@ -60,7 +60,7 @@ class Service:
 @contextmanager
 def running_service(*, workers: int = 2, **environment: str) -> Iterator[Service]:
     """Start the service on SQLite or, where the tests run on PostgreSQL, on a fresh database there; stop it after."""
-    with tempfile.TemporaryDirectory(prefix="service_") as folder, _fresh_database(Path(folder)) as database_url:
+    with tempfile.TemporaryDirectory(prefix="service_") as folder, fresh_database(Path(folder)) as database_url:
         service = new_service(Path(folder), database_url, WEB_WORKERS=str(workers), **environment)
         with running_server(service):
             yield service
@@ -102,7 +102,7 @@ def running_server(service: Service) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @contextmanager
-def _fresh_database(folder: Path) -> Iterator[str]:
+def fresh_database(folder: Path) -> Iterator[str]:
     given = os.environ.get("DATABASE_URL", "")
     if not given.startswith("postgres"):
         yield f"sqlite:///{folder}/db.sqlite3"

@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 
 from config.tests.at_once import models_at
-from config.tests.live import Service, _fresh_database, running_service
+from config.tests.live import Service, fresh_database, running_service
 from conftest import check_invariants
 from referrals.models import Referral, ReferralCode
 from users.models import OutgoingEmail, User
@@ -58,7 +58,7 @@ def checksum(highest: int) -> str:
 def test_a_backup_under_load_holds_one_moment_and_all_that_was_acknowledged_before_it(tmp_path, django_db_blocker):
     """F15"""
     backup = tmp_path / "backup"
-    with running_service() as service, _fresh_database(tmp_path) as elsewhere, django_db_blocker.unblock():
+    with running_service() as service, fresh_database(tmp_path) as elsewhere, django_db_blocker.unblock():
         call(service, "/auth/users/", email="ada@example.com", password=PASSWORD)
         access = call(service, "/auth/jwt/create/", email="ada@example.com", password=PASSWORD)["access"]
         code = call(service, "/api/referral-code/", access, expiration_date="2030-12-31")["code"]

@@ -277,7 +277,7 @@ def test_what_happens_is_counted(watched):
 
 
 LATER = {"referral_database_errors", "referral_database_pool_connections", "referral_database_pool_requests_waiting"}
-LATER |= {"referral_code_cache"}  # which are there once there is a pool, a cache, or an error
+"""Which are there once there is a pool, or an error."""
 
 
 def written_in(path: str) -> set[str]:

@@ -23,7 +23,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from config.tests.at_once import models_at
-from config.tests.live import NO_LIMITS, ROOT, _fresh_database, _wait_for, free_port
+from config.tests.live import NO_LIMITS, ROOT, fresh_database, free_port, wait_until_ready
 from conftest import check_invariants
 from referrals.models import Referral
 from users.models import User
@@ -68,7 +68,7 @@ def serving(code: Path, environment: dict[str, str], log: Path) -> Iterator[str]
             stderr=output,
         )
         try:
-            _wait_for(f"http://127.0.0.1:{port}/readyz", server, log)
+            wait_until_ready(f"http://127.0.0.1:{port}", server, log)
             yield f"http://127.0.0.1:{port}"
         finally:
             server.terminate()
@@ -154,7 +154,7 @@ def test_old_and_new_code_serve_side_by_side_while_and_after_the_database_is_mig
 ):
     """C18"""
     answers: Counter[tuple[str, int]] = Counter()
-    with _fresh_database(tmp_path) as database_url:
+    with fresh_database(tmp_path) as database_url:
         environment = environment_of(database_url, tmp_path)
         migrate(code_before, environment)
         with serving(code_before, environment, tmp_path / "old.log") as old, people([old], answers):
@@ -175,7 +175,7 @@ def test_old_and_new_code_serve_side_by_side_while_and_after_the_database_is_mig
 def test_a_migration_that_was_killed_is_taken_up_where_it_was(tmp_path, django_db_blocker, seed):
     """F16"""
     moments = random.Random(seed)
-    with _fresh_database(tmp_path) as database_url:
+    with fresh_database(tmp_path) as database_url:
         environment = environment_of(database_url, tmp_path) | {"PYTHONUNBUFFERED": "1"}
         kills = 0
         while True:
