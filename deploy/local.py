@@ -142,8 +142,20 @@ async def run(port: int, environment: dict[str, str]) -> None:
     web = {f"web-{number}": {"PORT": str(port)} for number, port in enumerate(ports, start=1)}
     commands: dict[str, tuple[str, ...]] = {
         **dict.fromkeys(web, ("-m", "config.serve")),
-        **{f"worker-{number}": (*CELERY, "worker", "-n", f"{number}@%h", "-l", "INFO") for number in (1, 2)},
-        "beat": (*CELERY, "beat", "-s", f"{environment['LOCAL_FOLDER']}/schedule", "--pidfile=", "-l", "INFO"),
+        **{
+            f"worker-{number}": (
+                *CELERY,
+                "worker",
+                "-n",
+                f"{number}@%h",
+                "-l",
+                "INFO",
+                "--without-gossip",
+                "--without-mingle",
+            )
+            for number in (1, 2)
+        },
+        "beat": (*CELERY, "beat", "--pidfile=", "-l", "INFO"),
     }
     tasks = [
         asyncio.create_task(keep_running(name, command, environment | web.get(name, {})))
@@ -168,7 +180,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_signal: sys.exit("stopped before the start"))
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="local_"))
-        given = os.environ | {"LOCAL_FOLDER": folder, "ENV_FILE": os.devnull}
+        given = os.environ | {"ENV_FILE": os.devnull}
         if not given.get("DATABASE_URL"):
             server = stack.enter_context(get_server(Path(folder) / "postgres"))
             socket_folder = quote(str(server.get_postmaster_info().socket_dir), safe="")
