@@ -1,3 +1,4 @@
+from argon2.exceptions import HashingError
 from django.contrib.auth.hashers import Argon2PasswordHasher
 
 
@@ -7,3 +8,9 @@ class Argon2idHasher(Argon2PasswordHasher):
     time_cost = 2
     memory_cost = 19 * 1024  # KiB
     parallelism = 1
+
+    def encode(self, password: str, salt: str) -> str:
+        try:
+            return super().encode(password, salt)
+        except HashingError as error:  # these parameters leave nothing else to go wrong
+            raise MemoryError from error

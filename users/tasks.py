@@ -43,7 +43,7 @@ def deliver_waiting_mail_soon() -> None:
     is no loss: the mail is a row, and whoever delivers next takes it along.
     """
     if settings.CELERY_TASK_ALWAYS_EAGER and (settings.EMAIL_HOST or settings.EMAIL_PROVIDER):
-        threading.Thread(target=_deliver_in_thread, daemon=True).start()
+        _begin(threading.Thread(target=_deliver_in_thread))
     else:
         _hand_over()
 
@@ -51,11 +51,18 @@ def deliver_waiting_mail_soon() -> None:
 def deliver_requested_mail_soon() -> None:
     """The same for mail of which the answer must not tell whether there is any: never before the answer."""
     if settings.CELERY_TASK_ALWAYS_EAGER:
-        timer = threading.Timer(PAUSE, _deliver_in_thread)
-        timer.daemon = True
-        timer.start()
+        _begin(threading.Timer(PAUSE, _deliver_in_thread))
     else:
         _hand_over()
+
+
+def _begin(thread: threading.Thread) -> None:
+    """Start it, unless there is no room for another: what was stored is stored, and the mail goes with the next."""
+    thread.daemon = True
+    try:
+        thread.start()
+    except (MemoryError, RuntimeError):
+        logger.warning("no thread can be started; mail waits in the database")
 
 
 def _hand_over() -> None:

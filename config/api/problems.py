@@ -28,8 +28,8 @@ from config.api.context import request_id
 logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
-DATABASE_AWAY = (OperationalError, InterfaceError)
-"""Away, full, locked or out of time; what is wrong with the data itself is told by other classes."""
+OUT_OF_SERVICE = (OperationalError, InterfaceError, MemoryError)
+"""The database is away, full, locked or out of time, or there is no memory. Faults of the data have other classes."""
 
 TITLES = {
     400: _("Bad request"),
@@ -89,7 +89,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
         exc = exceptions.NotFound()  # Django's own text names the model and so what exists
     elif isinstance(exc, DjangoPermissionDenied):
         exc = exceptions.PermissionDenied()
-    elif isinstance(exc, DATABASE_AWAY):
+    elif isinstance(exc, OUT_OF_SERVICE):
         exc = unavailable(exc)
     if not isinstance(exc, exceptions.APIException):
         return None
@@ -103,8 +103,8 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
 
 
 def unavailable(error: BaseException) -> ServiceUnavailable:
-    """What is answered where the database does not serve; the log has its kind, without its words."""
-    logger.warning("the database does not serve: %s", type(error).__name__)
+    """What is answered where what is needed does not serve; the log has its kind, without its words."""
+    logger.warning("the database or the memory does not serve: %s", type(error).__name__)
     return ServiceUnavailable()
 
 
@@ -178,7 +178,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def server_error(request: HttpRequest) -> HttpResponse:
     error = sys.exc_info()[1]
-    if isinstance(error, DATABASE_AWAY):  # in a page, or in a middleware before any view
+    if isinstance(error, OUT_OF_SERVICE):  # in a page, or in a middleware before any view
         return problem_or_page(request, unavailable(error))
     return problem_or_page(request, exceptions.APIException(gettext("Something went wrong on our side.")))
 

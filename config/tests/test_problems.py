@@ -26,6 +26,7 @@ RAISED = {
     "forbidden": (PermissionDenied(SECRET), 403, "permission_denied"),
     "suspicious": (SuspiciousOperation(SECRET), 400, "bad_request"),
     "broken": (RuntimeError(SECRET), 500, "error"),
+    "out of memory": (MemoryError(SECRET), 503, "service_unavailable"),
     "away": (OperationalError(SECRET), 503, "service_unavailable"),
     "cut": (InterfaceError(SECRET), 503, "service_unavailable"),
     "contradicted": (IntegrityError(SECRET), 500, "error"),

@@ -23,7 +23,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from config.tests.at_once import models_at
-from config.tests.live import NO_LIMITS, ROOT, fresh_database, free_port, wait_until_ready
+from config.tests.live import NO_LIMITS, ROOT, free_port, fresh_database, wait_until_ready
 from conftest import check_invariants
 from referrals.models import Referral
 from users.models import User

@@ -468,3 +468,14 @@ def test_a_name_greets_nobody_who_has_not_proved_their_address(mailbox):
     ActivationEmail(make_user(username="www.evil.example")).queue()
     [message] = mailbox()
     assert "evil" not in message.body + message.alternatives[0].content
+
+
+def test_where_no_thread_can_be_started_what_was_stored_is_no_error_and_the_mail_waits(monkeypatch, caplog):
+    """F11"""
+
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Thread.start", start)
+    tasks.deliver_requested_mail_soon()
+    assert "mail waits in the database" in caplog.text
