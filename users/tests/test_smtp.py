@@ -101,6 +101,7 @@ def test_a_server_that_drips_is_left_after_a_while(mail_server, monkeypatch, mai
     begun = time.monotonic()
     row = try_now(mail_of_sign_up())
     assert time.monotonic() - begun > 0.5
-    assert (row.tries, row.last_error) == (1, "SMTPServerDisconnected")
+    assert row.tries == 1
+    assert row.last_error in ("TimeoutError", "SMTPServerDisconnected")  # as smtplib was reading, or was not just then
     mail_server.drips = False
     assert try_now(row).sent_at
