@@ -19,7 +19,7 @@ from drf_spectacular.openapi import AutoSchema
 from rest_framework import exceptions
 from rest_framework.exceptions import APIException
 
-from config.api.problems import CONTENT_TYPE, TITLES, ContentTooLarge, InvalidField
+from config.api.problems import CONTENT_TYPE, TITLES, ContentTooLarge, InvalidField, ServiceUnavailable
 
 View = TypeVar("View", bound=Callable[..., Any])
 Refusal = type[APIException]
@@ -88,7 +88,7 @@ class Operation(AutoSchema):
         by_status: dict[int, list[Refusal]] = defaultdict(list)
         for refusal in own:
             by_status[refusal.status_code].append(refusal)
-        general = {406, 500}
+        general = {406, 500, 503}
         if "requestBody" in operation:
             general |= {400, 413, 415}
         if any(parameter["in"] == "query" for parameter in operation.get("parameters", ())):
@@ -98,9 +98,9 @@ class Operation(AutoSchema):
         for status in sorted(general - by_status.keys()):
             operation["responses"][str(status)] = {"$ref": f"#/components/responses/{component_name(status)}"}
         for status, refusals in sorted(by_status.items()):
+            if status in OF_ANY_TOO:
+                refusals = [OF_ANY_TOO[status], *refusals]
             examples = {refusal.default_code: {"value": example_of(refusal)} for refusal in refusals}
-            if status == 400:
-                examples = {"invalid": {"value": example_of(exceptions.ValidationError)}} | examples
             operation["responses"][str(status)] = response(status, examples)
         operation["responses"] = dict(sorted(operation["responses"].items()))
         for code, answer in operation["responses"].items():
@@ -147,7 +147,10 @@ GENERAL: list[Refusal] = [
     ContentTooLarge,
     exceptions.UnsupportedMediaType,
     APIException,
+    ServiceUnavailable,
 ]
+OF_ANY_TOO: dict[int, Refusal] = {400: exceptions.ValidationError, 503: ServiceUnavailable}
+"""Of what any operation can give: what those can too that have refusals of their own with its status."""
 
 PROBLEM = {
     "type": "object",
