@@ -11,7 +11,12 @@ from psycopg.abc import PQGen
 
 RV = TypeVar("RV")
 PATIENCE = 4.0  # seconds, for the server to say anything
-LIMITS = {"statement_timeout": 3500, "lock_timeout": 3500, "idle_in_transaction_session_timeout": 30_000}  # in ms
+LIMITS = {  # in milliseconds
+    "statement_timeout": 3500,
+    "lock_timeout": 3500,
+    "idle_in_transaction_session_timeout": 30_000,
+    "client_connection_check_interval": 1000,  # so that a statement and its locks end with who asked for it
+}
 POOL = {
     "min_size": 0,
     "timeout": 2,  # seconds until a request that gets no connection is told so
@@ -24,11 +29,10 @@ class Connection(psycopg.Connection[Any]):
     """Ends when its server is silent: for one that is frozen, its machine goes on to answer, and TCP never gives up."""
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
-        began_here = timeout is None
         try:
-            return super().wait(gen, interval, PATIENCE if began_here else timeout)
+            return super().wait(gen, interval, PATIENCE if timeout is None else timeout)
         except psycopg.OperationalError as error:
-            if began_here and not error.sqlstate:  # no word of the server's
+            if not error.sqlstate:  # no word of the server's
                 self.pgconn.finish()
             raise
 

@@ -529,7 +529,6 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1  # who waits for a mail server keeps no wo
 CELERY_WORKER_MAX_TASKS_PER_CHILD = 1000
 CELERY_WORKER_MAX_MEMORY_PER_CHILD = 256 * 1024  # KiB
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 10  # seconds that a run has to end, before another worker gets it
-CELERY_WORKER_HIJACK_ROOT_LOGGER = False  # log lines are those of LOGGING
 # To cancel would be to break off a mail half-way, which then comes twice. A run that goes on is at worst done again.
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # keeps no file

@@ -128,7 +128,7 @@ async def ended(process: asyncio.subprocess.Process) -> None:
 
 
 async def show(name: str, process: asyncio.subprocess.Process) -> None:
-    assert process.stdout is not None  # noqa: S101
+    assert process.stdout is not None  # noqa: S101 (it was made with a pipe)
     while line := await process.stdout.readline():
         say(f"{name:>8} | {line.decode(errors='replace').rstrip()}")
 

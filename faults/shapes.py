@@ -3,6 +3,8 @@
 import sqlite3
 import tempfile
 import time
+from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +20,6 @@ from config.tests.at_once import models_at
 from config.tests.live import LIMITS, SERVER, Service, free_port, new_service
 from conftest import check_invariants
 from faults.load import Load, call
-from faults.mail_server import MailServer
 from faults.postgres import Postgres
 from faults.processes import WORKER, Supervised, supervised, until
 from faults.proxy import Proxy
@@ -26,6 +27,7 @@ from faults.verify import check_against
 from referrals.tests.factories import make_code
 from users.models import MailRequest, OutgoingEmail
 from users.tests.factories import make_user
+from users.tests.servers import MailServer
 
 HIGH_LIMITS = dict.fromkeys(LIMITS, "1000000/minute")
 """Never reached, but counted."""
@@ -34,7 +36,7 @@ _loads = count(1)
 
 
 @dataclass
-class Shape:
+class Shape(ABC):
     service: Service
     web: list[Supervised]
     ports: list[int]
@@ -82,8 +84,9 @@ class Shape:
         address = {"email": self.service.environment["DEFAULT_FROM_EMAIL"]}
         call(self.port, "POST", "/auth/users/reset_password/", address)
 
+    @abstractmethod
     def check_files(self) -> None:
-        raise NotImplementedError
+        """See that the database's files are sound."""
 
     def populate(self) -> None:
         with models_at(self.service.database_url):
@@ -111,6 +114,15 @@ class Production(Shape):
 
     def check_files(self) -> None:
         self.postgres.check(urlsplit(self.service.database_url).path[1:])
+
+    def check_mails(self, load: Load) -> None:
+        """What came twice to one of these people has one Message-ID, so that a mailbox can tell."""
+        message_ids: defaultdict[str, set[str]] = defaultdict(set)
+        for mail in self.mail_server.mails:
+            if mail["To"].startswith(load.name) and mail["Subject"].startswith("Confirm"):
+                message_ids[mail["To"]].add(mail["Message-ID"])
+        assert message_ids
+        assert all(len(ids) == 1 for ids in message_ids.values()), message_ids
 
 
 def with_port(service: Service, port: int) -> dict[str, str]:

@@ -89,7 +89,7 @@ def exposition() -> bytes:
     registry = CollectorRegistry(auto_describe=False)
     if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         _forget_what_the_dead_had_in_progress(Path(folder))
-        MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+        MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]  # of the library
     else:
         registry.register(OWN)
     registry.register(_AskedWhenRead())
@@ -104,4 +104,4 @@ def _forget_what_the_dead_had_in_progress(folder: Path) -> None:
             os.kill(pid, 0)
         except ProcessLookupError:
             with suppress(FileNotFoundError):  # another reader was a moment faster
-                mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
+                mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]  # of the library

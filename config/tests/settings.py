@@ -17,8 +17,8 @@ os.environ |= {
 os.environ.setdefault("SECRET_KEY", "only-for-tests-" * 5)
 os.environ.setdefault("JWT_SIGNING_KEY", "only-for-tests-of-tokens-" * 3)
 
-from config.settings import *  # noqa: F403
+from config.settings import *  # noqa: F403 (all of them; below is what differs)
 
-INSTALLED_APPS = [*INSTALLED_APPS, "django_migration_linter"]  # noqa: F405
+INSTALLED_APPS = [*INSTALLED_APPS, "django_migration_linter"]  # noqa: F405 (comes with the star)
 EMAIL_FILE_PATH = f"{tempfile.gettempdir()}/sent_emails_of_tests"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -166,7 +166,7 @@ def test_old_and_new_code_serve_side_by_side_while_and_after_the_database_is_mig
         with django_db_blocker.unblock(), models_at(database_url):
             check_invariants()
             assert Referral.objects.count() * 2 == User.objects.count() > 8
-    print(f"\n{answers.total()} calls", dict(Counter(status for _call, status in answers.elements())))  # noqa: T201
+    print(f"\n{answers.total()} calls", dict(Counter(status for _call, status in answers.elements())))  # noqa: T201 (shown by -s)
     assert answers.total() > 100
     assert {call: count for call, count in answers.items() if call[1] >= 400} == {}
 

@@ -15,8 +15,7 @@ from users.tests.servers import MailServer, Provider
 def mail_server() -> Iterator[MailServer]:
     with MailServer() as server:
         yield server
-        server.drips = False
-        server.awake.set()
+        server.be_well()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import json
 import socketserver
 import time
 from email import message_from_bytes, policy
+from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler
 from threading import Event, Thread
 
@@ -35,12 +36,24 @@ class MailServer(Server):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Conversation)
         self.address = {"EMAIL_HOST": "127.0.0.1", "EMAIL_PORT": str(self.server_address[1]), "EMAIL_TIMEOUT": "60"}
-        self.brought: list[str] = []
-        self.message_ids: list[str] = []
+        self.mails: list[EmailMessage] = []
+        """What came, wanted or not."""
         self.awake = Event()
+        self.be_well()
+
+    def be_well(self) -> None:
         self.awake.set()
         self.answers: dict[str, str | None] = {}
         self.drips = False
+
+    @property
+    def brought(self) -> list[str]:
+        """To whom each mail was that came."""
+        return [mail["To"] for mail in self.mails]
+
+    @property
+    def message_ids(self) -> list[str]:
+        return [mail["Message-ID"] for mail in self.mails]
 
 
 class Conversation(socketserver.StreamRequestHandler):
@@ -64,9 +77,7 @@ class Conversation(socketserver.StreamRequestHandler):
         self.wfile.write(line.encode() + b"\r\n")
 
     def take(self, content: bytes) -> None:
-        message = message_from_bytes(content, policy=policy.default)
-        self.server.message_ids.append(message["Message-ID"])
-        self.server.brought.append(message["To"])
+        self.server.mails.append(message_from_bytes(content, policy=policy.default))
         self.server.awake.wait(timeout=300)
 
 

@@ -1,0 +1,63 @@
+"""The connections of a web process. What they are for, with the database killed and frozen, is in `faults/`."""
+
+import time
+from types import SimpleNamespace
+
+import psycopg
+import pytest
+from django.db import connection
+
+from config import pool
+
+WORKING = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'"
+
+
+def connect(**limits: int) -> pool.Connection:
+    options = " ".join(f"-c {name}={value}" for name, value in limits.items())
+    return pool.Connection.connect(**connection.get_connection_params() | {"options": options})
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db
+def test_a_connection_whose_server_is_silent_ends_and_so_does_what_it_asked_for(monkeypatch):
+    """F6"""
+    monkeypatch.setattr(pool, "PATIENCE", 0.2)
+    with connect(client_connection_check_interval=100) as own:
+        assert own.execute("SELECT 1").fetchone() == (1,)
+        with pytest.raises(psycopg.OperationalError):
+            own.execute("SELECT pg_sleep(300)")
+        assert own.closed
+    with connection.cursor() as cursor:
+        while cursor.execute(WORKING).fetchone() != (0,):
+            time.sleep(0.05)
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db
+def test_a_refusal_of_the_server_leaves_the_connection_as_it_was():
+    with connect(statement_timeout=100) as own:
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            own.execute("SELECT pg_sleep(30)")
+        own.rollback()
+        assert own.execute("SELECT 1").fetchone() == (1,)
+
+
+def pooled(monkeypatch, **database: object) -> dict:
+    """The settings of a database as `use_pool` leaves them, in a process with four threads."""
+    settings = SimpleNamespace(DATABASES={"default": database}, WEB_THREADS=4)
+    monkeypatch.setattr(pool, "settings", settings)
+    pool.use_pool()
+    return settings.DATABASES["default"]
+
+
+def test_a_web_process_has_a_connection_for_each_thread_and_two_more(monkeypatch):
+    given = {"sslmode": "require", "connect_timeout": 7}
+    database = pooled(monkeypatch, ENGINE="django.db.backends.postgresql", CONN_MAX_AGE=600, OPTIONS=given)
+    assert database["CONN_MAX_AGE"] == 0
+    assert database["OPTIONS"]["pool"]["max_size"] == 6
+    assert "-c statement_timeout=3500 -c lock_timeout=3500 " in database["OPTIONS"]["options"]
+    assert database["OPTIONS"] == database["OPTIONS"] | given  # what the URL of the database says goes before ours
+
+
+def test_sqlite_has_no_pool(monkeypatch):
+    assert pooled(monkeypatch, ENGINE="django.db.backends.sqlite3") == {"ENGINE": "django.db.backends.sqlite3"}
