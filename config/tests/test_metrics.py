@@ -12,7 +12,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import DatabaseError, OperationalError, connection, transaction
 from django.db.utils import load_backend
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -329,3 +329,23 @@ def test_the_dashboard_is_one_that_grafana_takes():
 def test_who_is_signed_in_makes_no_label(as_user):
     as_user(make_user()).get("/auth/users/me/")
     assert exposed().of("referral_http_requests_total", route="/auth/users/me/", method="GET", status="200") >= 1
+
+
+@pytest.mark.django_db
+def test_methods_that_strangers_make_up_are_one_label(client):
+    before = exposed().of("referral_http_requests_total", method="other")
+    for method in ("FROB", "XYZZY"):
+        client.generic(method, "/nowhere/")
+    after = exposed()
+    assert after.of("referral_http_requests_total", method="other") == before + 2
+    assert not [labels for _name, labels in after if dict(labels).get("method") in ("FROB", "XYZZY")]
+
+
+@pytest.mark.django_db
+def test_a_query_that_fails_is_counted_by_its_kind():
+    before = exposed().of("referral_database_errors_total")
+    with pytest.raises(DatabaseError) as failed, transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT what_there_is_not")
+    kind = failed.type.__name__
+    assert exposed().of("referral_database_errors_total", database="default", error=kind) >= 1
+    assert exposed().of("referral_database_errors_total") == before + 1

@@ -4,13 +4,15 @@ import re
 from datetime import timedelta
 
 import pytest
+from argon2.exceptions import HashingError
 from django.contrib.auth.hashers import make_password
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from users.hashers import Argon2idHasher
 from users.models import USERNAME, OutgoingEmail, TokenFamily, User, digest, made_up_username
-from users.tests.factories import make_user
+from users.tests.factories import PASSWORD, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -171,3 +173,14 @@ def test_a_superuser_needs_no_proof_of_the_address_to_sign_in(settings):
     boss = User.objects.create_superuser("boss@example.com", "staple under the moon")
     assert boss.may_sign_in
     assert not make_user().may_sign_in
+
+
+def test_a_password_that_there_is_no_memory_to_hash_is_a_matter_of_memory(monkeypatch):
+    """F11"""
+
+    def fail(*args, **kwargs):
+        raise HashingError("Memory allocation error")
+
+    monkeypatch.setattr("argon2.low_level.hash_secret", fail)
+    with pytest.raises(MemoryError):
+        make_password(PASSWORD, hasher=Argon2idHasher())
