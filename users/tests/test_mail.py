@@ -1,23 +1,13 @@
-"""How a mail reaches a person: queued with what it tells of, written for its reader, delivered once."""
+"""How a mail reaches a person: queued with what it tells of, and written for its reader."""
 
 import re
-import time
-from datetime import timedelta
-from smtplib import SMTPAuthenticationError, SMTPDataError, SMTPRecipientsRefused, SMTPSenderRefused
 
 import pytest
-from anymail.exceptions import AnymailAPIError, AnymailRecipientsRefused
-from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings as django_settings
 from django.core import mail
-from django.core.mail.backends import locmem
 from django.db import transaction
 from django.utils import timezone, translation
-from kombu.exceptions import OperationalError
 
-from config import celery_app
-from users import tasks
-from users.deadlines import at_most
 from users.mail import (
     ActivationEmail,
     AlreadyRegisteredEmail,
@@ -25,13 +15,9 @@ from users.mail import (
     EmailChangeNotice,
     PasswordChangedEmail,
     PasswordResetEmail,
-    queue_for_whoever_has,
-    send_password_reset,
 )
-from users.models import MailRequest, OutgoingEmail, User
-from users.retention import delete_what_is_over
-from users.tasks import LONGEST_PAUSE, MOST_REFUSALS, MOST_TRIES, RUN_FOR, SEND_FOR, TRY_FOR, deliver_waiting_mail
-from users.tests.factories import PASSWORD, make_user
+from users.models import OutgoingEmail, User
+from users.tests.factories import make_user, make_waiting_mail
 from users.tokens import EMAIL_CHANGE
 
 pytestmark = pytest.mark.django_db
@@ -47,26 +33,6 @@ MAILS = [
 each_mail = pytest.mark.parametrize(
     "make", MAILS, ids=["activation", "reset", "changed", "move", "notice", "registered"]
 )
-
-
-class FailingBackend(locmem.EmailBackend):
-    """A mail server that takes nothing for example.com and says too much about it."""
-
-    def send_messages(self, messages):
-        if "example.com" in messages[0].to[0]:
-            raise ConnectionRefusedError("bob@example.com: wrong password hunter2")
-        return super().send_messages(messages)
-
-
-@pytest.fixture
-def failing_server(settings) -> None:
-    settings.EMAIL_DELIVERY_BACKEND = f"{__name__}.FailingBackend"
-
-
-def queue(to: str = "bob@example.com", **fields) -> OutgoingEmail:
-    mail.EmailMessage("Hello", "Body", "from@x.io", [to]).send()
-    OutgoingEmail.objects.filter(to=to).update(**fields)
-    return OutgoingEmail.objects.get(to=to)
 
 
 def test_what_django_sends_comes_out_of_the_queue_as_it_went_in(mailbox):
@@ -100,7 +66,7 @@ def test_what_the_queue_does_not_keep_it_does_not_take(spoil):
 
 def test_mail_of_a_transaction_goes_out_when_it_is_committed(django_capture_on_commit_callbacks):
     with django_capture_on_commit_callbacks(execute=True), transaction.atomic():
-        queue()
+        make_waiting_mail()
         assert mail.outbox == []
     assert [message.to for message in mail.outbox] == [["bob@example.com"]]
 
@@ -108,7 +74,7 @@ def test_mail_of_a_transaction_goes_out_when_it_is_committed(django_capture_on_c
 def test_mail_of_a_transaction_that_is_rolled_back_never_goes_out(django_capture_on_commit_callbacks, mailbox):
     """F9"""
     with django_capture_on_commit_callbacks(execute=True), pytest.raises(RuntimeError), transaction.atomic():  # noqa: PT012
-        queue()
+        make_waiting_mail()
         raise RuntimeError
     assert mailbox() == []
     assert not OutgoingEmail.objects.exists()
@@ -177,305 +143,8 @@ def test_a_line_break_in_a_header_keeps_the_mail_from_going_out(mailbox, fields)
     assert OutgoingEmail.objects.get().last_error in ("BadHeaderError", "ValueError")
 
 
-def test_a_delivered_mail_leaves_no_text_behind():
-    """P2: it may have held a link that lets someone in."""
-    row = queue(last_error="TimeoutError")
-    assert deliver_waiting_mail() == 1
-    row.refresh_from_db()
-    assert (row.message, row.last_error, row.tries, row.failed_at) == ({}, "", 1, None)
-    assert timezone.now() - row.sent_at < timedelta(minutes=1)
-    assert deliver_waiting_mail() == 0
-    assert len(mail.outbox) == 1
-
-
-def test_a_mail_that_cannot_be_delivered_waits_longer_each_time_until_it_is_given_up(failing_server):
-    """F8"""
-    row = queue()
-    pauses = []
-    for _try in range(MOST_TRIES):
-        assert row.failed_at is None
-        OutgoingEmail.objects.update(next_try_at=timezone.now())
-        before = timezone.now()
-        assert deliver_waiting_mail() == 0
-        row.refresh_from_db()
-        pauses.append(row.next_try_at - before)
-        assert deliver_waiting_mail() == 0  # not before its time
-    minutes = [1, 2, 4, 8, 16, 32, 64, 128, 256] + [LONGEST_PAUSE // timedelta(minutes=1)] * 11
-    for pause, about in zip(pauses, minutes, strict=True):
-        assert 0.5 <= pause / timedelta(minutes=about) <= 1.51
-    assert (row.tries, row.sent_at, row.last_error) == (MOST_TRIES, None, "ConnectionRefusedError")
-    assert row.failed_at
-    OutgoingEmail.objects.update(next_try_at=timezone.now())
-    assert deliver_waiting_mail() == 0
-    assert OutgoingEmail.objects.get().tries == MOST_TRIES
-
-
-def test_mails_that_failed_together_do_not_come_back_together(failing_server):
-    """F8"""
-    for number in range(40):
-        queue(f"reader{number}@example.com", tries=5)
-    deliver_waiting_mail()
-    back = sorted(OutgoingEmail.objects.values_list("next_try_at", flat=True))
-    assert back[-1] - back[0] > timedelta(minutes=16)  # of a pause of 32 minutes
-
-
-ADDRESS = "bob@example.com"
-
-
-@pytest.mark.parametrize(
-    ("error", "noted", "tries"),
-    [
-        (SMTPRecipientsRefused({ADDRESS: (550, b"no bob@example.com")}), "SMTPRecipientsRefused 550", MOST_REFUSALS),
-        (SMTPRecipientsRefused({ADDRESS: (450, b"later")}), "SMTPRecipientsRefused 450", MOST_TRIES),
-        (SMTPDataError(554, b"spam"), "SMTPDataError 554", MOST_REFUSALS),
-        (SMTPDataError(452, b"full"), "SMTPDataError 452", MOST_TRIES),
-        (SMTPSenderRefused(550, b"who?", "us@x.io"), "SMTPSenderRefused 550", MOST_TRIES),
-        (SMTPAuthenticationError(535, b"hunter2"), "SMTPAuthenticationError 535", MOST_TRIES),
-        (AnymailRecipientsRefused(), "AnymailRecipientsRefused", MOST_REFUSALS),
-        (AnymailAPIError(status_code=401), "AnymailAPIError 401", MOST_TRIES),
-        (KeyError("bob@example.com"), "KeyError", MOST_TRIES),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_a_mail_that_is_wanted_in_no_case_is_given_up_soon_and_any_other_late(monkeypatch, error, noted, tries):
-    """F8: RFC 5321, section 4.2.1. Nothing is noted but the kind of error and the number of the answer."""
-    row = queue(ADDRESS, tries=tries - 2)
-
-    def fail(*args):
-        raise error
-
-    monkeypatch.setattr(locmem.EmailBackend, "send_messages", fail)
-    for given_up in (False, True):
-        OutgoingEmail.objects.update(next_try_at=timezone.now())
-        assert deliver_waiting_mail() == 0
-        row.refresh_from_db()
-        assert (row.last_error, bool(row.failed_at)) == (noted, given_up)
-
-
-def test_a_provider_that_cannot_be_reached_is_noted_by_what_was_in_the_way(monkeypatch):
-    row = queue()
-
-    def fail(*args):
-        raise AnymailAPIError("bob@example.com") from ConnectionRefusedError("bob@example.com")
-
-    monkeypatch.setattr(locmem.EmailBackend, "send_messages", fail)
-    deliver_waiting_mail()
-    row.refresh_from_db()
-    assert row.last_error == "ConnectionRefusedError"
-
-
-def test_a_mail_has_the_same_message_id_at_every_try(failing_server, settings):
-    """F8"""
-    message_id = queue().message["extra_headers"]["Message-ID"]
-    deliver_waiting_mail()
-    settings.EMAIL_DELIVERY_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
-    OutgoingEmail.objects.update(next_try_at=timezone.now())
-    deliver_waiting_mail()
-    assert [message.message()["Message-ID"] for message in mail.outbox] == [message_id]
-    assert message_id != queue("carol@x.io").message["extra_headers"]["Message-ID"]
-
-
-def test_a_mail_that_cannot_be_delivered_holds_up_no_other(failing_server):
-    """F8"""
-    now = timezone.now()
-    queue("bob@example.com", next_try_at=now - timedelta(hours=1))
-    queue("carol@x.io", next_try_at=now)
-    assert deliver_waiting_mail() == 1
-    assert [message.to for message in mail.outbox] == [["carol@x.io"]]
-
-
-def test_a_mail_whose_sender_died_is_taken_up_again_after_a_while():
-    """C17, F3"""
-    row = queue()
-    assert row.claim(until=timezone.now() + TRY_FOR)
-    assert deliver_waiting_mail() == 0
-    OutgoingEmail.objects.update(next_try_at=timezone.now())
-    assert deliver_waiting_mail() == 1
-    assert OutgoingEmail.objects.get().tries == 2
-
-
-def test_a_mail_over_which_every_sender_dies_is_given_up():
-    """F3, C17"""
-    row = queue(tries=MOST_TRIES)
-    assert deliver_waiting_mail() == 0
-    row.refresh_from_db()
-    assert row.failed_at
-    assert mail.outbox == []
-
-
-@pytest.mark.parametrize("outcome", ["sent", "failed"])
-def test_a_sender_whose_time_is_up_writes_nothing_about_a_mail_that_another_has_taken(monkeypatch, outcome):
-    """C17"""
-    row = queue()
-    until = timezone.now() + TRY_FOR
-
-    def take_long(backend, messages):
-        OutgoingEmail.objects.update(next_try_at=timezone.now())  # as time will have it
-        assert OutgoingEmail.objects.get().claim(until=until)
-        if outcome == "failed":
-            raise TimeoutError
-
-    monkeypatch.setattr(locmem.EmailBackend, "send_messages", take_long)
-    deliver_waiting_mail()
-    row.refresh_from_db()
-    assert (row.tries, row.next_try_at, row.sent_at, row.failed_at, row.last_error) == (2, until, None, None, "")
-    assert row.message
-
-
-def test_a_sender_whose_time_is_up_does_not_undo_that_another_has_sent_the_mail(monkeypatch):
-    """C17"""
-    row = queue()
-
-    def take_long(backend, messages):
-        OutgoingEmail.objects.update(sent_at=timezone.now(), message={})
-        raise TimeoutError
-
-    monkeypatch.setattr(locmem.EmailBackend, "send_messages", take_long)
-    deliver_waiting_mail()
-    row.refresh_from_db()
-    assert (bool(row.sent_at), row.last_error) == (True, "")
-
-
-def test_no_time_limit_is_in_the_way_of_another():
-    """C17: a claim outlasts a try, a task its longest run, and the broker hands out no task that still runs."""
-    longest_try = SEND_FOR + 60  # the most that EMAIL_TIMEOUT may be
-    assert longest_try < TRY_FOR.total_seconds()
-    assert RUN_FOR + longest_try < django_settings.CELERY_TASK_SOFT_TIME_LIMIT < django_settings.CELERY_TASK_TIME_LIMIT
-    visible_again = django_settings.CELERY_BROKER_TRANSPORT_OPTIONS["visibility_timeout"]
-    assert visible_again > django_settings.CELERY_TASK_TIME_LIMIT + 60
-
-
-@pytest.fixture
-def handed_over(settings, monkeypatch) -> list[str]:
-    """What was asked of a worker."""
-    asked = []
-    settings.CELERY_TASK_ALWAYS_EAGER = False
-    monkeypatch.setattr(tasks.deliver_waiting_mail, "delay", lambda: asked.append("delivery"))
-    return asked
-
-
-def test_a_run_that_takes_long_leaves_the_rest_to_another(monkeypatch, handed_over):
-    for to in ("a@x.io", "b@x.io", "c@x.io"):
-        queue(to)
-    handed_over.clear()
-    times = iter([0, RUN_FOR - 1, RUN_FOR + 1])
-    monkeypatch.setattr(tasks, "monotonic", lambda: next(times))
-    assert deliver_waiting_mail() == 1
-    assert handed_over == ["delivery"]
-
-
-def test_a_run_that_leaves_nothing_asks_for_no_other(handed_over, failing_server):
-    for to in ("a@x.io", "b@x.io", "bob@example.com"):
-        queue(to)
-    handed_over.clear()
-    assert deliver_waiting_mail(most=2) == 2
-    assert handed_over == ["delivery"]
-    assert deliver_waiting_mail(most=2) == 0
-    assert handed_over == ["delivery"]  # the one that failed waits for its time
-
-
-def test_a_run_that_is_told_to_end_puts_off_what_it_is_at_and_ends(monkeypatch):
-    """F3"""
-    rows = [queue("a@x.io"), queue("b@x.io")]
-
-    def be_told(*args):
-        raise SoftTimeLimitExceeded
-
-    monkeypatch.setattr(locmem.EmailBackend, "send_messages", be_told)
-    with pytest.raises(SoftTimeLimitExceeded):
-        deliver_waiting_mail()
-    for row in rows:
-        row.refresh_from_db()
-    assert [(row.tries, row.last_error) for row in rows] == [(1, "SoftTimeLimitExceeded"), (0, "")]
-
-
-def test_what_takes_too_long_is_ended_in_its_own_thread_and_what_ends_in_time_is_left_alone():
-    def wait_in_drops():
-        with at_most(0.05):
-            while True:
-                time.sleep(0.01)
-
-    with pytest.raises(TimeoutError):
-        wait_in_drops()
-    with at_most(0.05):
-        pass
-    time.sleep(0.2)
-
-
-def test_the_oldest_mail_goes_first_and_not_all_at_once():
-    now = timezone.now()
-    for hours, to in [(1, "b@x.io"), (3, "d@x.io"), (2, "c@x.io")]:
-        queue(to, next_try_at=now - timedelta(hours=hours))
-    assert deliver_waiting_mail(most=2) == 2
-    assert [message.to for message in mail.outbox] == [["d@x.io"], ["c@x.io"]]
-
-
-def test_while_no_mail_can_be_delivered_nobody_notices(api, failing_server, django_capture_on_commit_callbacks):
-    """F8, F9, L10, N4"""
-    body = {"email": "ada@example.com", "password": PASSWORD}
-    with django_capture_on_commit_callbacks(execute=True):
-        assert api.post("/auth/users/", body).status_code == 201
-    with django_capture_on_commit_callbacks(execute=True):
-        known = api.post("/auth/users/reset_password/", {"email": "ada@example.com"})
-        unknown = api.post("/auth/users/reset_password/", {"email": "nobody@example.com"})
-    assert (known.status_code, known.content) == (unknown.status_code, unknown.content) == (204, b"")
-    deliver_waiting_mail()
-    assert [row.last_error for row in OutgoingEmail.objects.all()] == ["ConnectionRefusedError"] * 2
-    assert api.post("/auth/jwt/create/", body).status_code == 200
-
-
-def test_while_the_broker_is_away_mail_waits_in_the_database(
-    api, settings, monkeypatch, mailbox, django_capture_on_commit_callbacks
-):
-    """F7"""
-    asked = []
-
-    def unreachable():
-        asked.append("delivery")
-        raise OperationalError
-
-    settings.CELERY_TASK_ALWAYS_EAGER = False
-    monkeypatch.setattr(tasks.deliver_waiting_mail, "delay", unreachable)
-    with django_capture_on_commit_callbacks(execute=True):
-        assert api.post("/auth/users/", {"email": "ada@example.com", "password": PASSWORD}).status_code == 201
-    assert asked == ["delivery"]
-    assert [message.to for message in mailbox()] == [["ada@example.com"]]
-
-
-def test_without_a_broker_nobody_is_told_that_it_has_no_host(caplog):
-    tasks.deliver_waiting_mail.delay()
-    assert celery_app.connection_for_write().info()["hostname"] == "localhost"
-    assert "hostname" not in caplog.text
-
-
-def broken(email: str) -> None:
-    raise RuntimeError
-
-
-def test_a_request_that_cannot_be_answered_keeps_no_other_mail_waiting(api, mailbox):
-    """F8"""
-    user = make_user()
-    queue_for_whoever_has("ada@example.com", broken)
-    queue_for_whoever_has(user.email, send_password_reset)
-    assert [message.to for message in mailbox()] == [[user.email]]
-    assert MailRequest.objects.get().email == "ada@example.com"
-    MailRequest.objects.update(created_at=timezone.now() - timedelta(days=2))
-    assert delete_what_is_over()["requests"] == 1
-
-
 def test_a_name_greets_nobody_who_has_not_proved_their_address(mailbox):
     """R21: whoever signs up with another's address would have us write to them what he likes."""
     ActivationEmail(make_user(username="www.evil.example")).queue()
     [message] = mailbox()
     assert "evil" not in message.body + message.alternatives[0].content
-
-
-def test_where_no_thread_can_be_started_what_was_stored_is_no_error_and_the_mail_waits(monkeypatch, caplog):
-    """F11"""
-
-    def start(thread):
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr("threading.Thread.start", start)
-    tasks.deliver_requested_mail_soon()
-    assert "mail waits in the database" in caplog.text
