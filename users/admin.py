@@ -152,7 +152,7 @@ class OutgoingEmailAdmin(ReadOnlyAdmin):
     def has_send_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("users.change_outgoingemail")
 
-    @admin.action(description=_("Send again what was given up (links in it may have run out)"), permissions=["send"])
+    @admin.action(description=_("Send again (links may have run out)"), permissions=["send"])
     def send_again(self, request: HttpRequest, queryset: QuerySet[OutgoingEmail]) -> None:
         again = services.send_again(queryset, by=cast(User, request.user))
         told = gettext("E-mails that are on their way again: %(count)d.") % {"count": again}
