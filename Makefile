@@ -44,7 +44,7 @@ test-slow: .venv/dev.stamp
 
 # Kills, freezes and starves the service; FAULT_CYCLES says how often, WAVE_REGISTRATIONS how many sign up.
 test-faults: .venv/dev.stamp
-	$(BIN)/pytest faults -n 0 -s --show-capture=no
+	$(BIN)/pytest faults -n 0 -s --show-capture=no $(FAULTS)
 
 # A stamp tells what is installed: a second start looks at two dates and nothing else.
 .venv/run.stamp: requirements.txt

@@ -6,13 +6,14 @@ the body as a whole.
 """
 
 import logging
+import sqlite3
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
-from django.db import InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import Resolver404, resolve
@@ -28,8 +29,7 @@ from config.api.context import request_id
 logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
-OUT_OF_SERVICE = (OperationalError, InterfaceError, MemoryError)
-"""The database is away, full, locked or out of time, or there is no memory. Faults of the data have other classes."""
+READ_ONLY = "25006"  # of PostgreSQL: it has become a standby, or its operator let it only read
 
 TITLES = {
     400: _("Bad request"),
@@ -89,7 +89,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
         exc = exceptions.NotFound()  # Django's own text names the model and so what exists
     elif isinstance(exc, DjangoPermissionDenied):
         exc = exceptions.PermissionDenied()
-    elif isinstance(exc, OUT_OF_SERVICE):
+    elif out_of_service(exc):
         exc = unavailable(exc)
     if not isinstance(exc, exceptions.APIException):
         return None
@@ -100,6 +100,17 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     request.accepted_renderer, request.accepted_media_type = JSONRenderer(), CONTENT_TYPE  # whatever the view renders
     body = problem_of(exc)
     return Response(body, status=body["status"], headers=headers, content_type=CONTENT_TYPE)
+
+
+def out_of_service(error: BaseException) -> bool:
+    """Whether the database is away, full, locked, out of time, unreadable or open for reading only, or memory is out.
+
+    A driver has several classes for these; what the data or the statement is at fault for has others.
+    """
+    if isinstance(error, OperationalError | InterfaceError | MemoryError):
+        return True
+    cause = error.__cause__ if isinstance(error, DatabaseError) else None
+    return type(cause) is sqlite3.DatabaseError or getattr(cause, "sqlstate", None) == READ_ONLY
 
 
 def unavailable(error: BaseException) -> ServiceUnavailable:
@@ -178,7 +189,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def server_error(request: HttpRequest) -> HttpResponse:
     error = sys.exc_info()[1]
-    if isinstance(error, OUT_OF_SERVICE):  # in a page, or in a middleware before any view
+    if error and out_of_service(error):  # in a page, or in a middleware before any view
         return problem_or_page(request, unavailable(error))
     return problem_or_page(request, exceptions.APIException(gettext("Something went wrong on our side.")))
 

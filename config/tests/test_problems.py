@@ -2,10 +2,12 @@
 
 import logging
 import re
+import sqlite3
 
+import psycopg
 import pytest
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
-from django.db import IntegrityError, InterfaceError, OperationalError
+from django.db import DatabaseError, IntegrityError, InterfaceError, InternalError, OperationalError
 from django.http import Http404
 from django.urls import path
 from rest_framework import exceptions
@@ -21,6 +23,14 @@ from config.urls import handler400, handler403, handler404, handler500  # noqa: 
 pytestmark = pytest.mark.django_db
 
 SECRET = "SELECT hunter2 FROM /srv/service.py"
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    """What Django makes of a driver's exception."""
+    error.__cause__ = cause
+    return error
+
+
 RAISED = {
     "absent": (Http404(SECRET), 404, "not_found"),
     "forbidden": (PermissionDenied(SECRET), 403, "permission_denied"),
@@ -29,6 +39,10 @@ RAISED = {
     "out of memory": (MemoryError(SECRET), 503, "service_unavailable"),
     "away": (OperationalError(SECRET), 503, "service_unavailable"),
     "cut": (InterfaceError(SECRET), 503, "service_unavailable"),
+    "unreadable": (caused(DatabaseError(SECRET), sqlite3.DatabaseError(SECRET)), 503, "service_unavailable"),
+    "a standby": (caused(InternalError(SECRET), psycopg.errors.ReadOnlySqlTransaction()), 503, "service_unavailable"),
+    "aborted": (caused(InternalError(SECRET), psycopg.errors.InFailedSqlTransaction()), 500, "error"),
+    "not updated": (DatabaseError(SECRET), 500, "error"),
     "contradicted": (IntegrityError(SECRET), 500, "error"),
 }
 JSON, SIGN_UP, ME = "application/json", "/auth/users/", "/auth/users/me/"
