@@ -6,13 +6,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import psutil
+
 from bench.calls import Call, plan_of, round_name
+from bench.filling import PASSWORD
 from bench.machine import Span, cpu_seconds, memory
+from bench.reference.passwords import encoded
 from bench.stand import HEADERS, Server, Stand
 
 SCRIPT = Path(__file__).with_name("drive.lua")
@@ -140,3 +145,18 @@ def run_wrk(url: str, lines: str, connections: int, seconds: int, mode: str) -> 
         command = ["wrk", *sizes, "-s", str(SCRIPT), *headers, url, "--", *arguments]
         told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return json.loads(told.splitlines()[-1])
+
+
+def hashes_per_second() -> float:
+    """How many passwords all processors hash, doing nothing else."""
+    end, processors = time.monotonic() + SECONDS, psutil.cpu_count() or 1
+
+    def hash_on(_thread: int) -> int:
+        done = 0
+        while time.monotonic() < end:
+            encoded(PASSWORD)
+            done += 1
+        return done
+
+    with ThreadPoolExecutor(processors) as pool:
+        return sum(pool.map(hash_on, range(processors))) / SECONDS

@@ -77,6 +77,17 @@ def comparison(results: Sequence[Result]) -> str:
     return f"{setting()}.\n\n{table(heads, rates)}\n\nWhat one request costs:\n\n{table(costs, spent)}"
 
 
+def within(results: Sequence[Result], hashes: float) -> list[str]:
+    """What the service's rates are to each other, and to what hashing passwords leaves them."""
+    rates = {result.call: result.median("service", "rate") or 0 for result in results}
+    pages = [rate for call, rate in rates.items() if call.letter == "b"]
+    hashing = [f"({call.letter}) {rate / hashes:.2f}" for call, rate in rates.items() if call.letter in "de"]
+    lines = [f"Deep page / first page: {pages[1] / pages[0]:.2f}."] if pages else []
+    if hashing:
+        lines.append(f"Service / argon2id alone, of which {hashes:.1f} a second: {', '.join(hashing)}.")
+    return lines
+
+
 def _rates(result: Result) -> list[str]:
     rates = [spread([each.rate for each in rounds]) for rounds in result.rounds.values()]
     waits = {what: [result.median(server, what) or 0 for server in result.rounds] for what in ("p50", "p99")}

