@@ -27,7 +27,7 @@ def compare() -> None:
     """The service and the reference, all calls."""
     with postgres(), stand(USERS, REFERRALS) as both:
         results = [driving.compare(both, call) for call in chosen("abcdefghi")]
-    lines = [report.comparison(results), *report.within(results, driving.hashes_per_second())]
+    lines = [report.comparison(results), *report.within(results)]
     report.save("compare", "\n\n".join(lines), [result.as_json() for result in results])
 
 

@@ -114,12 +114,15 @@ def alternate(stand: Stand, sides: dict[str, tuple[Server, Call]], connections: 
 def measure(stand: Stand, server: Server, call: Call, connections: int, seconds: int) -> Round:
     call.before(stand)
     lines = plan_of(call.lines(stand, connections))
-    web, backends, span = server.processes(), stand.backends(), Span(stand.processes())
-    before, statements = (cpu_seconds(web), cpu_seconds(backends)), stand.statements()
+
+    def used() -> tuple[float, float]:
+        return cpu_seconds(server.processes()), cpu_seconds(stand.backends())
+
+    before, statements, span = used(), stand.statements(), Span(stand.processes)
     told = run_wrk(server.url, lines, connections, seconds, call.mode)
     disturbance = span.disturbance()
     time.sleep(SETTLE)
-    after, ran = (cpu_seconds(web), cpu_seconds(backends)), stand.statements()
+    after, ran = used(), stand.statements()
     done = told["requests"] + connections  # which all had another one in progress
     return Round(
         rate=told["requests"] / told["seconds"],
@@ -130,7 +133,7 @@ def measure(stand: Stand, server: Server, call: Call, connections: int, seconds:
         web_cpu=(after[0] - before[0]) * 1000 / done,
         database_cpu=(after[1] - before[1]) * 1000 / done,
         statements=None if ran is None or statements is None else (ran - statements - 1) / done,
-        memory=memory(web),
+        memory=memory(server.processes()),
         disturbance=disturbance,
     )
 

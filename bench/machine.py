@@ -1,7 +1,7 @@
 """What processes and the machine have used of its processors and memory."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def memory(processes: Iterable[psutil.Process]) -> float:
 class Span:
     """From its making on: what the machine's processors did, and for whom."""
 
-    ours: list[psutil.Process]
+    ours: Callable[[], list[psutil.Process]]
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -58,7 +58,7 @@ class Span:
         times, here = psutil.cpu_times(), psutil.Process().cpu_times()
         busy = sum(times) - times.idle - times.iowait - getattr(times, "guest", 0) - getattr(times, "guest_nice", 0)
         own = here.user + here.system + here.children_user + here.children_system  # wrk is a child
-        return busy, cpu_seconds(self.ours) + own
+        return busy, cpu_seconds(self.ours()) + own
 
     def disturbance(self) -> float:
         """What others, and the host by steal, have taken of the processors: 0 to 1."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from bench.driving import CONNECTIONS, REFERRALS, REPEATS, ROUNDS, SECONDS, USERS, Result
+from bench.driving import CONNECTIONS, REFERRALS, REPEATS, ROUNDS, SECONDS, USERS, Result, hashes_per_second
 from config.tests.live import ROOT
 
 FOLDER = ROOT / "build" / "bench"
@@ -77,14 +77,16 @@ def comparison(results: Sequence[Result]) -> str:
     return f"{setting()}.\n\n{table(heads, rates)}\n\nWhat one request costs:\n\n{table(costs, spent)}"
 
 
-def within(results: Sequence[Result], hashes: float) -> list[str]:
+def within(results: Sequence[Result]) -> list[str]:
     """What the service's rates are to each other, and to what hashing passwords leaves them."""
     rates = {result.call: result.median("service", "rate") or 0 for result in results}
     pages = [rate for call, rate in rates.items() if call.letter == "b"]
-    hashing = [f"({call.letter}) {rate / hashes:.2f}" for call, rate in rates.items() if call.letter in "de"]
+    hashing = {call: rate for call, rate in rates.items() if call.letter in "de"}
     lines = [f"Deep page / first page: {pages[1] / pages[0]:.2f}."] if pages else []
     if hashing:
-        lines.append(f"Service / argon2id alone, of which {hashes:.1f} a second: {', '.join(hashing)}.")
+        hashes = hashes_per_second()
+        parts = ", ".join(f"({call.letter}) {rate / hashes:.2f}" for call, rate in hashing.items())
+        lines.append(f"Service / argon2id alone, of which {hashes:.1f} a second: {parts}.")
     return lines
 
 

@@ -42,6 +42,12 @@ HEADERS = OVER_TLS | {"X-Forwarded-For": "203.0.113.7"}
 SERVER_SETTINGS = {"shared_preload_libraries": "pg_stat_statements", "shared_buffers": "512MB", "max_wal_size": "4GB"}
 REFERENCE = [sys.executable, "-m", "uvicorn", "bench.reference.app:app", "--workers", str(WORKERS), "--loop", "uvloop"]
 REFERENCE += ["--http", "httptools", "--no-server-header"]
+STATEMENTS = """
+SELECT sum(calls)::bigint FROM pg_stat_statements
+WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND query NOT LIKE '%FOR KEY SHARE OF x'
+"""
+"""Without those by which PostgreSQL itself looks at foreign keys."""
 
 
 @dataclass
@@ -86,7 +92,7 @@ class Stand:
 
     def ask(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         with connected(self.service.database_url) as database:
-            cursor = database.execute(sql.encode(), parameters)
+            cursor = database.execute(sql.encode(), parameters or None)
             return cursor.fetchall() if cursor.description else []
 
     def statements(self) -> int | None:
@@ -94,9 +100,7 @@ class Stand:
         if not self.on_postgres:
             return None
         try:
-            counted = "SELECT sum(calls)::bigint FROM pg_stat_statements"
-            current = "WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())"
-            [[calls]] = self.ask(f"{counted} {current}")
+            [[calls]] = self.ask(STATEMENTS)
         except psycopg.Error:
             return None
         return int(calls or 0)

@@ -11,7 +11,7 @@ from importlib.resources import files
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
 
-HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, salt_len=22)  # Django's salts are that long
 ALGORITHM = "argon2"  # what Django writes before the hash
 NOBODYS = ALGORITHM + HASHER.hash(os.urandom(16).hex())
 """Looked at where there is no account, which takes as long."""

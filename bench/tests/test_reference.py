@@ -138,6 +138,9 @@ def test_signing_in_gives_the_same_claims_and_writes_the_same_rows(both):
     person = {"email": email_of(44), "password": PASSWORD}
     pairs = answers(both, "POST", "/auth/jwt/create/", "", person)
     assert [status for status, _pair in pairs] == [200, 200]
+    assert both.ask("SELECT count(DISTINCT password) FROM users_user WHERE id IN (44, 60)") == [
+        (1,)
+    ]  # none was renewed
     service, reference = (
         {name: jwt.decode(token, options={"verify_signature": False}) for name, token in pair.items()}
         for _status, pair in pairs
