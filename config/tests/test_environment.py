@@ -264,4 +264,5 @@ def put_to_use(settings: dict[str, Any]) -> None:
     if database["ENGINE"] == "django.db.backends.postgresql":
         connection = DatabaseWrapper(connections.configure_settings({"default": database})["default"], "default")
         parameters = connection.get_connection_params()
-        make_conninfo(**{name: v for name, v in parameters.items() if name not in ("context", "cursor_factory")})
+        of_psycopg = ("context", "cursor_factory", "prepare_threshold")
+        make_conninfo(**{name: v for name, v in parameters.items() if name not in of_psycopg})
