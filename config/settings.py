@@ -4,6 +4,7 @@ What a person may set is read in one place at the top, strictly and all at once:
 names all three. `.env.example` lists the names with their defaults.
 """
 
+import json
 import logging
 import os
 from datetime import timedelta
@@ -367,7 +368,7 @@ REDIS_CACHE: dict[str, Any] = {
     "LOCATION": [REDIS_URL],  # a list: in a text, a comma would part two servers
     "KEY_PREFIX": "referral_service",
     "OPTIONS": {
-        "serializer": "django.core.signing.JSONSerializer",  # a pickle would run what others write to Redis
+        "serializer": json,  # a pickle would run what others write to Redis
         "socket_connect_timeout": 0.5,  # seconds: what is not there at once is not worth waiting for
         "socket_timeout": 0.5,
     },
