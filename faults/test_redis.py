@@ -139,14 +139,12 @@ def test_without_redis_codes_are_looked_up_in_the_database_and_deleted(unlimited
     """F7: where no limit is set, Redis is the cache and no more."""
     shape = unlimited_production
     code = make_code(make_user())
-    access = call(shape.port, "POST", "/auth/jwt/create/", {"email": code.owner.email, "password": PASSWORD}).body[
-        "access"
-    ]
+    pair = call(shape.port, "POST", "/auth/jwt/create/", {"email": code.owner.email, "password": PASSWORD}).body
     look_up = partial(call, shape.port, "GET", f"/api/referral-code/{code.code}/")
     with struck_by(fault, shape):
         began = time.monotonic()
         assert [look_up().body["code"] for _twice in range(2)] == [code.code] * 2
-        assert call(shape.port, "DELETE", "/api/referral-code/", token=access).status == 204
+        assert call(shape.port, "DELETE", "/api/referral-code/", token=pair["access"]).status == 204
         print(f"{fault}: two look-ups and a deletion took {time.monotonic() - began:.1f} s")
     until(shape.is_ready)
     assert look_up().status == 404

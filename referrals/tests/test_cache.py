@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 from django.db import transaction
@@ -14,7 +16,8 @@ from django.utils import timezone
 from redis import Redis
 
 from config.api import metrics
-from config.tests.live import free_port
+from config.tests.at_once import models_at
+from config.tests.live import free_port, running_service
 from referrals import cache, services
 from referrals.errors import InvalidCode
 from referrals.models import Referral, ReferralCode
@@ -232,6 +235,27 @@ def test_while_a_tombstone_stands_the_database_is_asked_and_nothing_kept(api, ad
     with counted(miss=2):
         assert [looked_up(api) for _twice in range(2)] == [(200, "ada")] * 2
     assert redis.get(KEY) == "null"
+
+
+@pytest.mark.slow
+def test_all_processes_share_what_is_kept_and_its_end(redis, settings):
+    with running_service(REDIS_URL=settings.REDIS_URL) as service, models_at(service.database_url):
+        code = make_code(wish=CODE)
+        statuses = lambda: {status_of(service.url + PATH) for _time in range(20)}  # noqa: E731
+        assert statuses() == {200}
+        ReferralCode.objects.update(retired_at=timezone.now())
+        assert statuses() == {200}
+        ReferralCode.objects.update(retired_at=None)
+        services.retire_code(code.owner)
+        assert statuses() == {404}
+
+
+def status_of(url: str) -> int:
+    try:
+        with urlopen(url) as answer:
+            return answer.status
+    except HTTPError as error:
+        return error.code
 
 
 # --- what it never decides ---
