@@ -4,6 +4,7 @@ What a person may set is read in one place at the top, strictly and all at once:
 names all three. `.env.example` lists the names with their defaults.
 """
 
+import json
 import logging
 import os
 from datetime import timedelta
@@ -361,6 +362,18 @@ else:
         },
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+REDIS_CACHE: dict[str, Any] = {
+    "BACKEND": "django.core.cache.backends.redis.RedisCache",
+    "LOCATION": [REDIS_URL],  # a list: in a text, a comma would part two servers
+    "KEY_PREFIX": "referral_service",
+    "OPTIONS": {
+        "serializer": json,  # a pickle would run what others write to Redis
+        "socket_connect_timeout": 0.5,  # seconds: what is not there at once is not worth waiting for
+        "socket_timeout": 0.5,
+    },
+}
+CACHES = {"default": REDIS_CACHE if REDIS_URL else {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}
 
 # --- Words and time ------------------------------------------------------------------------------
 
