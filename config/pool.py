@@ -46,7 +46,8 @@ def use_pool() -> None:
     if not database["ENGINE"].endswith("postgresql"):
         return
     given: dict[str, Any] = database.get("OPTIONS", {})
-    limits = " ".join(f"-c {name}={value}" for name, value in LIMITS.items())
     pool = POOL | {"max_size": settings.WEB_THREADS + 2, "connection_class": Connection}
-    ours = {"pool": pool, "options": limits, "connect_timeout": 3, "application_name": "referral-service"}
+    ours = {"pool": pool, "connect_timeout": 3, "application_name": "referral-service"}
+    if not settings.PGBOUNCER:  # which refuses them, and sets the limits itself: deploy/pgbouncer.ini
+        ours["options"] = " ".join(f"-c {name}={value}" for name, value in LIMITS.items())
     database |= {"CONN_MAX_AGE": 0, "OPTIONS": ours | given}

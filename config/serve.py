@@ -72,7 +72,10 @@ def serve() -> None:
         Thread(target=_stop_with_parent, daemon=True).start()
         use_pool()
         try:
+            from config.celery import be_brief
             from config.wsgi import application
+
+            be_brief()
         except Exception:
             logging.exception("the service cannot be loaded")  # as a line like all others
             raise SystemExit(1) from None

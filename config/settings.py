@@ -4,6 +4,7 @@ What a person may set is read in one place at the top, strictly and all at once:
 names all three. `.env.example` lists the names with their defaults.
 """
 
+import json
 import logging
 import os
 from datetime import timedelta
@@ -63,6 +64,7 @@ JWT_PREVIOUS_KEY = env.str("JWT_PREVIOUS_KEY", "")
 DATABASE_URL = env.str("DATABASE_URL", "")
 _sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(BASE_DIR / "db.sqlite3")}
 _database: Any = env.dj_db_url("DATABASE_URL") if DATABASE_URL else _sqlite
+PGBOUNCER = env.bool("PGBOUNCER", False)
 REDIS_URL = env.str("REDIS_URL", "")
 LOG_FORMAT = env.str("LOG_FORMAT", "text", validate=must.OneOf(["text", "json"]))
 METRICS_TOKEN = env.str("METRICS_TOKEN", "")
@@ -165,6 +167,7 @@ _refusals = [
         _database is not None and not is_database(_database),
         "DATABASE_URL: like postgres://user:password@host:5432/name; or sqlite:/// and a file in a folder there is.",
     ),
+    (PGBOUNCER and not _postgres, "PGBOUNCER: needs a PostgreSQL in DATABASE_URL."),
     (DEBUG and (PRODUCTION or _postgres), "DEBUG: not with PostgreSQL or an https:// address, it shows secrets."),
     (not is_address(HOST), "HOST: the address to listen at, like 127.0.0.1."),
     (bool(PUBLIC_URL) and not is_origin(PUBLIC_URL), "PUBLIC_URL: like https://refer.example.com."),
@@ -348,8 +351,29 @@ if _database["ENGINE"] == "django.db.backends.sqlite3":
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
     }
 else:
-    DATABASES["default"]["CONN_MAX_AGE"] = 600
+    DATABASES["default"] |= {
+        "CONN_MAX_AGE": 600,
+        "DISABLE_SERVER_SIDE_CURSORS": PGBOUNCER,
+        "OPTIONS": {
+            # Planning is most of what a small query costs: one that comes again is prepared, where sessions last.
+            "server_side_binding": True,
+            "prepare_threshold": None if PGBOUNCER else 5,
+            **_database.get("OPTIONS", {}),
+        },
+    }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+REDIS_CACHE: dict[str, Any] = {
+    "BACKEND": "django.core.cache.backends.redis.RedisCache",
+    "LOCATION": [REDIS_URL],  # a list: in a text, a comma would part two servers
+    "KEY_PREFIX": "referral_service",
+    "OPTIONS": {
+        "serializer": json,  # a pickle would run what others write to Redis
+        "socket_connect_timeout": 0.5,  # seconds: what is not there at once is not worth waiting for
+        "socket_timeout": 0.5,
+    },
+}
+CACHES = {"default": REDIS_CACHE if REDIS_URL else {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}
 
 # --- Words and time ------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from config.tests.at_once import models_at
 from config.tests.live import LIMITS, SERVER, Service, free_port, new_service
 from conftest import check_invariants
 from faults.load import Load, call
+from faults.pgbouncer import running_pgbouncer
 from faults.postgres import Postgres
 from faults.processes import WORKER, Supervised, supervised, until
 from faults.proxy import Proxy
@@ -103,6 +104,7 @@ class Embedded(Shape):
 
 @dataclass
 class Production(Shape):
+    web_database_url: str = ""
     postgres: Any = None
     redis: Any = None
     mail_server: Any = None
@@ -149,7 +151,7 @@ def embedded(
 
 @contextmanager
 def production(
-    postgres: Postgres, *, web: int = 2, workers: int = 1, more: str = "", **environment: str
+    postgres: Postgres, *, web: int = 2, workers: int = 1, more: str = "", pgbouncer: bool = False, **environment: str
 ) -> Iterator[Production]:
     """On PostgreSQL and Redis, with web processes behind a balancer, workers, and a mail server."""
     with ExitStack() as stack:
@@ -173,8 +175,13 @@ def production(
         through_proxy = f"postgres://postgres@127.0.0.1:{to_database.port}/{name}"
         service = new_service(folder, through_proxy, **given | HIGH_LIMITS | environment)
         service.database_url = postgres.url(name)
+        of_web = {"DATABASE_URL": through_proxy}
+        if pgbouncer:
+            of_web["DATABASE_URL"] = stack.enter_context(running_pgbouncer(folder, to_database.port, name))
+            of_web["PGBOUNCER"] = "true"
         servers = [
-            stack.enter_context(supervised(SERVER, with_port(service, port), folder / f"log{port}")) for port in ports
+            stack.enter_context(supervised(SERVER, with_port(service, port) | of_web, folder / f"log{port}"))
+            for port in ports
         ]
         hands = [
             stack.enter_context(supervised(WORKER, service.environment, folder / f"worker{number}.log"))
@@ -182,6 +189,7 @@ def production(
         ]
         shape = Production(
             service=service,
+            web_database_url=of_web["DATABASE_URL"],
             web=servers,
             ports=ports,
             port=balancer.port,

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from redis import Redis
@@ -14,6 +15,7 @@ from faults import shapes
 from faults.load import Answer, call
 from faults.processes import until
 from faults.shapes import Production
+from referrals.tests.factories import make_code
 from users.models import OutgoingEmail, User
 from users.tests.factories import PASSWORD, make_user
 
@@ -130,6 +132,22 @@ def running_unlimited_production(postgres, django_db_blocker) -> Iterator[Produc
 def unlimited_production(running_unlimited_production) -> Iterator[Production]:
     with models_at(running_unlimited_production.service.database_url):
         yield running_unlimited_production
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_without_redis_codes_are_looked_up_in_the_database_and_deleted(unlimited_production, fault):
+    """F7: where no limit is set, Redis is the cache and no more."""
+    shape = unlimited_production
+    code = make_code(make_user())
+    pair = call(shape.port, "POST", "/auth/jwt/create/", {"email": code.owner.email, "password": PASSWORD}).body
+    look_up = partial(call, shape.port, "GET", f"/api/referral-code/{code.code}/")
+    with struck_by(fault, shape):
+        began = time.monotonic()
+        assert [look_up().body["code"] for _twice in range(2)] == [code.code] * 2
+        assert call(shape.port, "DELETE", "/api/referral-code/", token=pair["access"]).status == 204
+        print(f"{fault}: two look-ups and a deletion took {time.monotonic() - began:.1f} s")
+    until(shape.is_ready)
+    assert look_up().status == 404
 
 
 @pytest.mark.parametrize("fault", ["gone", "read-only", "silent"])

@@ -6,9 +6,14 @@ from django.dispatch import receiver
 
 from referrals import services
 from users.models import User
-from users.signals import account_closed
+from users.signals import account_closed, appearance_changed
 
 
 @receiver(account_closed)
 def end_the_code_of_a_closed_account(user: User, **kwargs: Any) -> None:
     services.retire_any_code(user)
+
+
+@receiver(appearance_changed)
+def show_the_code_with_its_owner_as_they_are_now(user: User, **kwargs: Any) -> None:
+    services.drop_any_code(user)

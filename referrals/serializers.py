@@ -10,6 +10,7 @@ from rest_framework import serializers
 
 from config.api.fields import MomentField, StringField
 from referrals import codes, services
+from referrals.cache import PublicCode
 from referrals.errors import EndsTooSoon, InvalidCode
 from referrals.models import Referral, ReferralCode, summary_of
 from users.emails import masked
@@ -223,16 +224,12 @@ class FoundCodeSerializer(CodeSerializer):
         )
     ]
 )
-class PublicCodeSerializer(serializers.ModelSerializer[ReferralCode]):
+class PublicCodeSerializer(serializers.Serializer[PublicCode]):
     """A code, as anyone may see it who has it."""
 
+    code = serializers.CharField(read_only=True, help_text="As it is shown.")
     expiration_date = serializers.DateTimeField(source="expires_at", read_only=True)
-    referrer = ReferrerSerializer(source="owner", read_only=True)
-
-    class Meta:
-        model = ReferralCode
-        fields = ("code", "expiration_date", "referrer")
-        read_only_fields = fields
+    referrer = ReferrerSerializer(source="*", read_only=True)
 
 
 class OwnerQuerySerializer(serializers.Serializer[Any]):

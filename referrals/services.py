@@ -9,7 +9,8 @@ from django.db.models.functions import Least, Now
 from django.utils import timezone
 
 from config.api import metrics
-from referrals import codes
+from referrals import cache, codes
+from referrals.cache import PublicCode
 from referrals.emails import ReferralCodeEmail, send_code
 from referrals.errors import (
     ActiveCodeExists,
@@ -78,14 +79,15 @@ def _release(folded: str, owner: User) -> None:
 def retire_code(owner: User) -> None:
     """Delete the owner's active code, which is to say, end it now. Raises NoActiveCode, also for the second of two."""
     active = ReferralCode.objects.active().filter(owner=owner)
-    _wait_for_registrations(active)
-    if not active.update(retired_at=Now()):
+    code = _wait_for_registrations(active)
+    if code is None or not active.update(retired_at=Now()):
         raise NoActiveCode
+    cache.drop(code.folded)
 
 
-def _wait_for_registrations(current: ReferralCodeQuerySet) -> None:
+def _wait_for_registrations(current: ReferralCodeQuerySet) -> ReferralCode | None:
     """Lock an owner's code before it ends, so that the moment of its end comes after any registration in progress."""
-    current.select_for_update(no_key=True).first()
+    return current.select_for_update(no_key=True).first()
 
 
 def register(*, email: str, password: str, username: str | None = None, referral_code: str | None = None) -> User:
@@ -146,13 +148,15 @@ def _refer(user: User, code: ReferralCode) -> Referral:
     return referral
 
 
-def check_code(typed: str, *, good_ones_count: bool = False) -> ReferralCode | None:
+def check_code(typed: str, *, to_show: bool = False, good_ones_count: bool = False) -> PublicCode | None:
     """The code that somebody typed, if others may use it now. Raises LimitReached when there were too many checks.
 
-    A good code on the way to a sign-up is no check; with `good_ones_count` it is.
+    What is asked for only `to_show` it may be a minute old. A good code on the way to a sign-up is no check; with
+    `good_ones_count` it is.
     """
     check = limits.code_check()
-    found = ReferralCode.objects.usable().select_related("owner").filter(folded=codes.read(typed) or "").first()
+    folded = codes.read(typed) or ""
+    found = cache.find(folded) if to_show else cache.read(folded)
     if found is None:
         limits.count_code_miss()
     elif not good_ones_count:
@@ -197,5 +201,14 @@ def mail_code_of(email: str, asked_by: User) -> None:
 def retire_any_code(owner: User) -> None:
     """End the owner's code if they have one; one that ran out counts as ended then."""
     current = ReferralCode.objects.filter(owner=owner, retired_at=None)
-    _wait_for_registrations(current)
+    code = _wait_for_registrations(current)
+    if code is None:
+        return
+    cache.drop(code.folded)
     current.update(retired_at=Least(F("expires_at"), Now()))
+
+
+def drop_any_code(owner: User) -> None:
+    """Have look-ups ask anew for the owner's code, if they have one. Nobody gives them one before the commit."""
+    for folded in ReferralCode.objects.filter(owner=owner, retired_at=None).values_list("folded", flat=True):
+        cache.drop(folded)

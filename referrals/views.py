@@ -145,7 +145,7 @@ class ReferralCodeViewSet(GenericViewSet[ReferralCode]):
         Whether a code may be used to register, for anyone who has it, typed in any case, with or without dashes. The
         answer is the same 404 for an unknown, an expired and a deleted one.
         """
-        found = services.check_code(code, good_ones_count=True)
+        found = services.check_code(code, to_show=True, good_ones_count=True)
         if found is None:
             raise NoActiveCode
         return Response(PublicCodeSerializer(found).data)
@@ -246,7 +246,7 @@ class ReferralViewSet(GenericViewSet[Referral]):
 def share_page(request: HttpRequest, code: str) -> HttpResponse:
     """Where a share link leads: who invites, until when, and how to register."""
     try:
-        found = services.check_code(code)
+        found = services.check_code(code, to_show=True)
     except (LimitReached, LimitsUnavailable) as refusal:
         return problem_or_page(request, refusal)
     return render(request, "pages/share.html", {"code": found}, status=200 if found else 404)

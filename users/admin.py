@@ -109,6 +109,8 @@ class UserAdmin(OwnFiltersOnly, DjangoUserAdmin):
         obj.save(update_fields=columns & {*form.changed_data})  # the rest may have changed since it was read
         if "is_active" in form.changed_data:
             services.note_block(obj, blocked=not obj.is_active, by=cast(User, request.user))
+        if "username" in form.changed_data:
+            services.note_new_username(obj)
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Staff who are no superuser touch no other staff: a new password of theirs would give its rights away."""

@@ -16,7 +16,7 @@ from users import audit, limits, mail
 from users.deadlocks import again_after_deadlock
 from users.errors import EmailTaken, InvalidLink, InvalidToken, UsernameTaken
 from users.models import AuditEvent, MailRequest, OutgoingEmail, PendingUndo, TokenFamily, User, made_up_username
-from users.signals import account_closed
+from users.signals import account_closed, appearance_changed
 from users.tasks import deliver_waiting_mail_soon
 from users.tokens import ACTIVATION, EMAIL_CHANGE, EMAIL_UNDO, PASSWORD_RESET
 
@@ -65,6 +65,13 @@ def change_account(user: User, **changes: object) -> None:
         still_open = User.objects.filter(pk=user.pk, closed_at=None)
         if changes and not still_open.update(**changes):
             raise InvalidToken
+    if "username" in changes:
+        note_new_username(user)
+
+
+def note_new_username(user: User) -> None:
+    """Do what a new username entails, once it is stored, in the transaction that did."""
+    appearance_changed.send(User, user=user)
 
 
 def _save_unique(user: User, update_fields: list[str] | None = None) -> None:
@@ -152,6 +159,7 @@ def log_out_everywhere(user: User) -> None:
 def note_block(user: User, *, blocked: bool, by: User) -> None:
     """Write down that staff blocked an account, or unblocked it. A token from before works neither way."""
     _end_tokens(user)
+    appearance_changed.send(User, user=user)
     audit.record(Kind.BLOCKED if blocked else Kind.UNBLOCKED, user, by=by)
 
 

@@ -4,3 +4,6 @@ from django.dispatch import Signal
 
 account_closed = Signal()
 """Somebody's account is being anonymised. Arguments: user."""
+
+appearance_changed = Signal()
+"""Somebody has a new username, was blocked or unblocked; the row says so already. Arguments: user."""

@@ -55,6 +55,9 @@ LIMITED = Counter(
 LIMITER_UNAVAILABLE = Counter(
     "referral_limiter_unavailable", "Times that the store of the counters did not answer", registry=OWN
 )
+CODE_CACHE = Counter(
+    "referral_code_cache", "Look-ups of codes in the cache, and times that it failed", ["outcome"], registry=OWN
+)
 ACCOUNT_EVENTS = Counter("referral_account_events", "Rows of the audit trail, by their kind", ["kind"], registry=OWN)
 REGISTRATIONS = Counter("referral_registrations", "Accounts that were opened", registry=OWN)
 REFERRALS = Counter("referral_referrals", "Accounts that somebody brought in", registry=OWN)

@@ -761,7 +761,7 @@ def test_fields_that_are_not_known_change_nothing(operation, ready):
     assert words_with_unknown == words
     for first, second, row in zip(one, other, got, strict=True):
         for column, value in row.items():
-            if first[column] == second[column]:
+            if first[column] == second[column] and column != "session_data":  # which is signed with the second
                 assert value == first[column], column
             for trace in ("planted", "98765432", "2001-01-01"):
                 assert trace not in str(value), column

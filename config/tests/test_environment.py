@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import jwt
 import pytest
 from django.core import signing
+from django.core.cache.backends.redis import RedisCache
 from django.core.mail import EmailMessage
 from django.db import connections
 from django.db.backends.postgresql.base import DatabaseWrapper
@@ -260,8 +261,11 @@ def put_to_use(settings: dict[str, Any]) -> None:
     if settings["REDIS_URL"]:
         Redis.from_url(settings["REDIS_URL"]).connection_pool.make_connection()
         assert parse_url(settings["REDIS_URL"])["transport"] in ("redis", "rediss")
+        cache = settings["CACHES"]["default"]
+        RedisCache(cache["LOCATION"], cache)._cache.get_client().connection_pool.make_connection()
     database = settings["DATABASES"]["default"]
     if database["ENGINE"] == "django.db.backends.postgresql":
         connection = DatabaseWrapper(connections.configure_settings({"default": database})["default"], "default")
         parameters = connection.get_connection_params()
-        make_conninfo(**{name: v for name, v in parameters.items() if name not in ("context", "cursor_factory")})
+        of_psycopg = ("context", "cursor_factory", "prepare_threshold")
+        make_conninfo(**{name: v for name, v in parameters.items() if name not in of_psycopg})

@@ -8,6 +8,7 @@ import pytest
 from django.db import connection
 
 from config import pool
+from users.models import User
 
 WORKING = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'"
 
@@ -30,6 +31,7 @@ def test_a_connection_whose_server_is_silent_ends_and_so_does_what_it_asked_for(
     with connection.cursor() as cursor:
         while cursor.execute(WORKING).fetchone() != (0,):
             time.sleep(0.05)
+            cursor.execute("SELECT pg_stat_clear_snapshot()")  # what a transaction has seen of it, it sees again
 
 
 @pytest.mark.postgres
@@ -42,9 +44,9 @@ def test_a_refusal_of_the_server_leaves_the_connection_as_it_was():
         assert own.execute("SELECT 1").fetchone() == (1,)
 
 
-def pooled(monkeypatch, **database: object) -> dict:
+def pooled(monkeypatch, *, pgbouncer: bool = False, **database: object) -> dict:
     """The settings of a database as `use_pool` leaves them, in a process with four threads."""
-    settings = SimpleNamespace(DATABASES={"default": database}, WEB_THREADS=4)
+    settings = SimpleNamespace(DATABASES={"default": database}, WEB_THREADS=4, PGBOUNCER=pgbouncer)
     monkeypatch.setattr(pool, "settings", settings)
     pool.use_pool()
     return settings.DATABASES["default"]
@@ -57,6 +59,21 @@ def test_a_web_process_has_a_connection_for_each_thread_and_two_more(monkeypatch
     assert database["OPTIONS"]["pool"]["max_size"] == 6
     assert "-c statement_timeout=3500 -c lock_timeout=3500 " in database["OPTIONS"]["options"]
     assert database["OPTIONS"] == database["OPTIONS"] | given  # what the URL of the database says goes before ours
+
+
+def test_pgbouncer_gets_no_options_at_the_start(monkeypatch):
+    database = pooled(monkeypatch, pgbouncer=True, ENGINE="django.db.backends.postgresql")
+    assert database["OPTIONS"].keys() == {"pool", "connect_timeout", "application_name"}
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db
+def test_a_query_that_comes_again_and_again_is_prepared():
+    for _time in range(6):
+        assert not User.objects.filter(email="nobody@example.com").exists()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement FROM pg_prepared_statements")
+        assert any("users_user" in statement for (statement,) in cursor.fetchall())
 
 
 def test_sqlite_has_no_pool(monkeypatch):

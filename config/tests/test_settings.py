@@ -100,6 +100,8 @@ def settings_of(folder: Path, **environment: str) -> dict:
         ({"DATABASE_URL": "postgres://user:hunter2@host:hunter2/db"}, "DATABASE_URL"),
         ({"PUBLIC_URL": "http://[hunter2"}, "PUBLIC_URL"),
         ({"PUBLIC_URL": "https://"}, "PUBLIC_URL"),
+        ({"PGBOUNCER": "hunter2"}, "PGBOUNCER"),
+        ({"PGBOUNCER": "true"}, "PGBOUNCER"),  # with SQLite
         ({"EMAIL_PROVIDER": "hunter2"}, "EMAIL_PROVIDER"),
         ({"EMAIL_PROVIDER": "console"}, "EMAIL_PROVIDER"),
         ({"EMAIL_PROVIDER": "test"}, "EMAIL_PROVIDER"),

@@ -46,7 +46,7 @@ def refresh(client):
 COSTS = [
     ("sign_up", 5, None, lambda client: SIGN_UP),
     ("show_my_account", 2, None, None),
-    ("change_my_account", 4, None, lambda client: {"username": "hopper"}),
+    ("change_my_account", 5, None, lambda client: {"username": "hopper"}),
     ("close_my_account", 16, None, lambda client: {"current_password": PASSWORD}),
     ("confirm_my_address", 4, None, lambda client: link(ACTIVATION)),
     ("mail_the_link_again", 1, None, lambda client: {"email": "grace@example.com"}),
