@@ -72,7 +72,14 @@ def comparison(results: Sequence[Result]) -> str:
     heads = ["call", "rate, service / reference", "p99, service / reference", "service, requests/s"]
     heads += ["reference, requests/s", "p50, ms", "p99, ms", "note"]
     rates = [[title_of(result), *_rates(result), note_of(result)] for result in results]
-    costs = ["call", "web, ms of a processor", "PostgreSQL, ms", "SQL statements", "memory of the workers, MB"]
+    costs = [
+        "call",
+        "reference / service, in processor time",
+        "web, ms of a processor",
+        "PostgreSQL, ms",
+        "SQL statements",
+        "memory of the workers, MB",
+    ]
     spent = [[title_of(result), *_costs(result)] for result in results]
     return f"{setting()}.\n\n{table(heads, rates)}\n\nWhat one request costs:\n\n{table(costs, spent)}"
 
@@ -101,8 +108,13 @@ def _rates(result: Result) -> list[str]:
 
 
 def _costs(result: Result) -> list[str]:
+    spent = [
+        (result.median(server, "web_cpu") or 0) + (result.median(server, "database_cpu") or 0)
+        for server in result.rounds
+    ]
     digits = {"web_cpu": 2, "database_cpu": 2, "statements": 1, "memory": 0}
-    return [
+    columns = [
         " / ".join(figure(result.median(server, what), places) for server in result.rounds)
         for what, places in digits.items()
     ]
+    return [figure(spent[1] / spent[0], 2) if len(spent) == 2 else "–", *columns]

@@ -38,8 +38,8 @@ SESSION = {
     "statement_timeout": "3500",
     "lock_timeout": "3500",
     "idle_in_transaction_session_timeout": "30000",
-    # The plan of a prepared statement is made for a referrer with as many referrals as all have on average. Those few
-    # PostgreSQL may gather and sort, which with 100,000 takes its time; without this they come sorted off the index.
+    # The plan of a prepared statement is made for an average referrer, whose few referrals may as well be sorted. With
+    # 100,000 that takes its time; without this they come sorted off the index.
     "enable_bitmapscan": "off",
 }
 HEADERS = [
@@ -256,9 +256,9 @@ async def list_referrals(
     if position is None:
         found = await pool.fetch(sql.referrals(limit + 1), user_id)
     elif reverse:
-        found = await pool.fetch(sql.referrals(limit + 1, "AND r.id > $2", "ASC"), user_id, position)
+        found = await pool.fetch(sql.referrals(limit + 1, "AND id > $2", "ASC"), user_id, position)
     else:
-        found = await pool.fetch(sql.referrals(limit + 1, "AND r.id < $2"), user_id, position)
+        found = await pool.fetch(sql.referrals(limit + 1, "AND id < $2"), user_id, position)
     page, goes_on = found[:limit], len(found) > limit
     if reverse:
         page.reverse()

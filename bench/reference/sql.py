@@ -4,15 +4,18 @@ USER = "SELECT id, email, token_version FROM users_user WHERE id = $1 AND is_act
 
 _REFERRALS = """
 SELECT r.id AS position, u.id, u.username, u.email, r.created_at AS registered_at, c.code
-FROM referrals_referral r
+FROM (
+    SELECT id, referred_id, code_id, created_at FROM referrals_referral
+    WHERE referrer_id = $1 {where} ORDER BY id {order} LIMIT {limit}
+) r
 JOIN users_user u ON u.id = r.referred_id
 JOIN referrals_referralcode c ON c.id = r.code_id
-WHERE r.referrer_id = $1 {where} ORDER BY r.id {order} LIMIT {limit}
+ORDER BY r.id {order}
 """
 
 
 def referrals(limit: int, where: str = "", order: str = "DESC") -> str:
-    """The limit is part of the text, so that the plan is made for it."""
+    """The page is cut first and joined then, whatever the planner thinks of how many referrals one has."""
     return _REFERRALS.format(where=where, order=order, limit=int(limit))
 
 
