@@ -42,7 +42,7 @@ def growth() -> None:
     rows = []
     for results in zip(*by_size.values(), strict=True):
         rates = [result.median("service", "rate") or 0 for result in results]
-        kept = [f"{rate:,.0f} ({rate / rates[0]:.2f})" for rate in rates]
+        kept = [f"{rate:,.0f} ({driving.ratio(rate, rates[0]):.2f})" for rate in rates]
         notes = [note for note in map(report.note_of, results) if note]
         rows.append([report.title_of(results[0]), *kept, "; ".join(notes)])
     heads = ["call", *(f"{size:,} referrals" for size in SIZES), "note"]

@@ -37,6 +37,11 @@ SETTLE = 1  # seconds, for what is in progress when wrk ends
 QUIET = 0.1  # of the processors, that others may take
 
 
+def ratio(one: float, other: float) -> float:
+    """0 where there is nothing to compare with."""
+    return one / other if other else 0.0
+
+
 @dataclass
 class Round:
     """One round of one server. Times are in milliseconds, memory in MB."""
@@ -73,7 +78,7 @@ class Result:
     def ratios(self) -> list[float]:
         """Of the rates of the first server to the second, round by round."""
         first, second = self.rounds.values()
-        return [one.rate / other.rate for one, other in zip(first, second, strict=True)]
+        return [ratio(one.rate, other.rate) for one, other in zip(first, second, strict=True)]
 
     @property
     def is_valid(self) -> bool:
@@ -85,7 +90,8 @@ class Result:
 
     def as_json(self) -> dict[str, Any]:
         rounds = {name: [asdict(each) for each in rounds] for name, rounds in self.rounds.items()}
-        return {"call": self.call.letter, "title": self.call.title, "valid": self.is_valid, "rounds": rounds}
+        about = {"call": self.call.letter, "title": self.call.title, "valid": self.is_valid}
+        return about | {"repeated": self.repeated, "rounds": rounds}
 
 
 def compare(stand: Stand, call: Call, connections: int = CONNECTIONS) -> Result:

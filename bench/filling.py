@@ -19,13 +19,13 @@ POSTGRESQL = {
     "series": "SELECT generate_series({first}, {last}) AS k",
     "moment": "timestamptz '2020-01-01 00:00Z' + k * interval '1 second'",
     "end": "now() + interval '1 year'",
-    "digits": "lpad({k}::text, 8, '0')",
+    "digits": "lpad(k::text, 8, '0')",
 }
 SQLITE = {
     "series": "WITH RECURSIVE n(k) AS (SELECT {first} UNION ALL SELECT k + 1 FROM n WHERE k < {last}) SELECT k FROM n",
     "moment": "strftime('%Y-%m-%d %H:%M:%f', '2020-01-01', '+' || k || ' seconds')",
     "end": "strftime('%Y-%m-%d %H:%M:%f', 'now', '+1 year')",
-    "digits": "printf('%08d', {k})",
+    "digits": "printf('%08d', k)",
 }
 
 
@@ -69,7 +69,7 @@ def statements(dialect: dict[str, str], referrers: int, referrals: int) -> list[
     )
     holders = dialect["series"].format(first=1, last=referrers)
     brought = dialect["series"].format(first=1, last=referrals)
-    digits = dialect["digits"].format(k="k")
+    digits = dialect["digits"]
     whose = f"""CASE WHEN k % {many} = 3 THEN {MANY} WHEN k % {some} = 2 THEN {SOME} WHEN k % {few} = 1 THEN {FEW}
                 ELSE {MANY + 1} + k % {referrers - MANY} END"""
     return [

@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from bench.driving import CONNECTIONS, REFERRALS, REPEATS, ROUNDS, SECONDS, USERS, Result, hashes_per_second
+from bench.driving import CONNECTIONS, REFERRALS, REPEATS, ROUNDS, SECONDS, USERS, Result, hashes_per_second, ratio
 from config.tests.live import ROOT
 
 FOLDER = ROOT / "build" / "bench"
@@ -89,10 +89,10 @@ def within(results: Sequence[Result]) -> list[str]:
     rates = {result.call: result.median("service", "rate") or 0 for result in results}
     pages = [rate for call, rate in rates.items() if call.letter == "b"]
     hashing = {call: rate for call, rate in rates.items() if call.letter in "de"}
-    lines = [f"Deep page / first page: {pages[1] / pages[0]:.2f}."] if pages else []
+    lines = [f"Deep page / first page: {ratio(pages[1], pages[0]):.2f}."] if pages else []
     if hashing:
         hashes = hashes_per_second()
-        parts = ", ".join(f"({call.letter}) {rate / hashes:.2f}" for call, rate in hashing.items())
+        parts = ", ".join(f"({call.letter}) {ratio(rate, hashes):.2f}" for call, rate in hashing.items())
         lines.append(f"Service / argon2id alone, of which {hashes:.1f} a second: {parts}.")
     return lines
 
@@ -104,7 +104,7 @@ def _rates(result: Result) -> list[str]:
     if len(rates) == 1:
         return ["–", "–", rates[0], "–", *pairs]
     ours, theirs = waits["p99"]
-    return [spread(result.ratios, 2), figure(ours / theirs, 2), *rates, *pairs]
+    return [spread(result.ratios, 2), figure(ratio(ours, theirs), 2), *rates, *pairs]
 
 
 def _costs(result: Result) -> list[str]:
@@ -117,4 +117,4 @@ def _costs(result: Result) -> list[str]:
         " / ".join(figure(result.median(server, what), places) for server in result.rounds)
         for what, places in digits.items()
     ]
-    return [figure(spent[1] / spent[0], 2) if len(spent) == 2 else "–", *columns]
+    return [figure(ratio(spent[1], spent[0]), 2) if len(spent) == 2 else "–", *columns]

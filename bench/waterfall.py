@@ -54,7 +54,7 @@ def measure() -> None:
     spent = {stage: result.median(stage, "web_cpu") or 0 for stage in stages}
     rows, before = [], 0.0
     for stage, rate in rates.items():
-        share = rate / rates["the web server alone (granian)"]
+        share = driving.ratio(rate, rates["the web server alone (granian)"])
         rows.append([stage, f"{rate:,.0f}", f"{share:.3f}", f"{spent[stage]:.2f}", f"{spent[stage] - before:+.2f}"])
         before = spent[stage]
     heads = ["up to", "requests/s", "of the web server's", "web, ms of a processor", "more than before"]
