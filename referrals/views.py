@@ -1,8 +1,8 @@
 """The calls under `/api`, and the page that a share link leads to."""
 
+from functools import partial
 from typing import Any
 
-from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
@@ -19,6 +19,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 from rest_framework.viewsets import GenericViewSet
 
+from config.api.pagination import NewestFirst
 from config.api.problems import problem_or_page
 from config.api.schema import refuses
 from referrals import services
@@ -31,7 +32,7 @@ from referrals.errors import (
     NoActiveCode,
     PrefetchRefused,
 )
-from referrals.models import Referral, ReferralCode, summary_of
+from referrals.models import Referral, ReferralCode, page_of, summary_of
 from referrals.permissions import SelfOrReferralStaff
 from referrals.serializers import (
     AccountSerializer,
@@ -193,10 +194,6 @@ class ReferralViewSet(GenericViewSet[Referral]):
     permission_classes = (IsAuthenticated, SelfOrReferralStaff)
     lookup_value_regex = "0|[1-9][0-9]{0,18}"
 
-    def get_queryset(self) -> QuerySet[Referral]:
-        shown = Referral.objects.shown().select_related("referred", "code")
-        return shown.only("created_at", "code__code", "referred__username", "referred__email")
-
     @extend_schema(parameters=[ID], responses=ReferralSerializer(many=True))
     @refuses(PermissionDenied, NotFound)
     def retrieve(self, request: Request, pk: str) -> Response:
@@ -205,8 +202,9 @@ class ReferralViewSet(GenericViewSet[Referral]):
         Who registered with this user's codes, the newest first. You see your own; staff who may view referrals see
         anybody's. Any other id is answered with the same 403, whether it exists or not.
         """
-        page = self.paginate_queryset(self.get_queryset().filter(referrer=self._referrer(pk)))
-        return self.get_paginated_response(ReferralSerializer(page, many=True).data)
+        paginator = NewestFirst()
+        page = paginator.paginate_rows(partial(page_of, self._referrer(pk)), request)
+        return paginator.get_paginated_response(ReferralSerializer(page, many=True).data)
 
     @extend_schema(parameters=[ID], responses=SummarySerializer)
     @action(detail=True)
