@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from config.api.prepared import Prepared
+from config.api.prepared import ANOTHER_ID, ID, Prepared, Row
 from users.models import User
 
 
@@ -146,12 +146,12 @@ class Referral(models.Model):
         return f"{self.referrer_id} → {self.referred_id}"
 
 
-_PAGE = Prepared(lambda referrer, bound, _all, *shape: Referral.objects.shown().page(referrer, bound, *shape))
+_PAGE = Prepared(
+    lambda referrer, bound, _all, *shape: Referral.objects.shown().page(referrer, bound, *shape), ID, ANOTHER_ID
+)
 
 
-def page_of(
-    referrer: int, bound: int, is_backward: bool, most: int, using: str = DEFAULT_DB_ALIAS
-) -> list[tuple[Any, ...]]:
+def page_of(referrer: int, bound: int, is_backward: bool, most: int, using: str = DEFAULT_DB_ALIAS) -> list[Row]:
     """The rows of `ReferralQuerySet.page`, of the referrals that the referrer gets to see."""
     shape = (settings.REGISTRATION_REVEALS_ACCOUNTS, is_backward, most)
     return _PAGE.rows(referrer, bound, shape=shape, using=using)

@@ -10,11 +10,11 @@ from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 from rest_framework.utils.urls import replace_query_param
 
+from config.api.prepared import Row
+
 SIGNER = signing.Signer(salt="config.api.pagination")
 ENDS = (0, 2**63 - 1)
 """Between which every id is."""
-
-Row = tuple[Any, ...]
 
 
 class NewestFirst(CursorPagination):
