@@ -17,6 +17,9 @@ LIMITS = {  # in milliseconds
     "idle_in_transaction_session_timeout": 30_000,
     "client_connection_check_interval": 1000,  # so that a statement and its locks end with who asked for it
 }
+PLANS = {"enable_bitmapscan": "off"}
+"""A prepared statement is planned for an average referrer, whose few referrals it may gather and sort. Of one who has
+100,000 it then does so too; without this it reads any list in order, off its index."""
 POOL = {
     "min_size": 0,
     "timeout": 2,  # seconds until a request that gets no connection is told so
@@ -49,5 +52,5 @@ def use_pool() -> None:
     pool = POOL | {"max_size": settings.WEB_THREADS + 2, "connection_class": Connection}
     ours = {"pool": pool, "connect_timeout": 3, "application_name": "referral-service"}
     if not settings.PGBOUNCER:  # which refuses them, and sets the limits itself: deploy/pgbouncer.ini
-        ours["options"] = " ".join(f"-c {name}={value}" for name, value in LIMITS.items())
+        ours["options"] = " ".join(f"-c {name}={value}" for name, value in (LIMITS | PLANS).items())
     database |= {"CONN_MAX_AGE": 0, "OPTIONS": ours | given}
