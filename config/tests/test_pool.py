@@ -19,7 +19,7 @@ def connect(**limits: int) -> pool.Connection:
 
 
 @pytest.mark.postgres
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)  # in one transaction, who is active stays as it was at the first look
 def test_a_connection_whose_server_is_silent_ends_and_so_does_what_it_asked_for(monkeypatch):
     """F6"""
     monkeypatch.setattr(pool, "PATIENCE", 0.2)
