@@ -38,7 +38,7 @@ class Pair:
     service: Service
     primary: Postgres
     replica: Replica
-    redis: Redis
+    redis: ValkeyServer
 
     @property
     def port(self) -> int:
@@ -53,7 +53,8 @@ class Pair:
         return Person(self, user, answer.body["access"])
 
     def forget_who_wrote(self) -> None:
-        self.redis.flushall()
+        with Redis.from_url(self.redis.connection_url) as redis:
+            redis.flushall()
 
     def catch_up(self) -> None:
         """Wait until the replica has what the primary has now."""
@@ -104,7 +105,7 @@ def running_pair(postgres: Postgres) -> Iterator[Pair]:
             METRICS_TOKEN=TOKEN,
         )
         stack.enter_context(running_server(service))
-        yield Pair(service, postgres, replica, Redis(port=redis.port))
+        yield Pair(service, postgres, replica, redis)
 
 
 @pytest.fixture
@@ -217,6 +218,21 @@ def test_a_replica_that_is_too_far_behind_is_not_read_until_it_has_caught_up(pai
         assert pair.reads("behind") > 0
         assert late < reads.OWN_WRITES_FOR
     print(f"not read after {late:.1f} s, read again {used_again(pair, ada):.1f} s after replay went on")
+
+
+def test_without_redis_the_primary_is_read_and_after_its_return_the_replica(pair, ada):
+    """F7"""
+    began = time.monotonic()
+    pair.redis.terminate()
+    try:
+        for _whichever_process in range(10):
+            assert len(ada.list()) == 1
+            ada.write()
+        print(f"without Redis, ten lists and ten writes took {time.monotonic() - began:.1f} s")
+        assert pair.reads("unsure") >= 10
+    finally:
+        pair.redis.start()
+    print(f"read again {used_again(pair, ada):.1f} s after its return")
 
 
 @contextmanager
