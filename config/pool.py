@@ -1,4 +1,4 @@
-"""The connections of a web process to PostgreSQL: a pool in which nothing is waited for for long.
+"""The connections of a web process to PostgreSQL: pools in which nothing is waited for for long.
 
 Commands like `migrate` and `backup` have connections of their own, which may take their time.
 """
@@ -41,16 +41,14 @@ class Connection(psycopg.Connection[Any]):
 
 
 def use_pool() -> None:
-    """Have this process take its connections from a pool, with one for each thread and two for what is done beside.
+    """Have this process take its connections to each database from a pool, with one for each thread and two more.
 
     Before its first connection, and in a process that does not fork afterwards.
     """
-    database: dict[str, Any] = settings.DATABASES["default"]
-    if not database["ENGINE"].endswith("postgresql"):
-        return
-    given: dict[str, Any] = database.get("OPTIONS", {})
     pool = POOL | {"max_size": settings.WEB_THREADS + 2, "connection_class": Connection}
     ours = {"pool": pool, "connect_timeout": 3, "application_name": "referral-service"}
     if not settings.PGBOUNCER:  # which refuses them, and sets the limits itself: deploy/pgbouncer.ini
         ours["options"] = " ".join(f"-c {name}={value}" for name, value in (LIMITS | PLANS).items())
-    database |= {"CONN_MAX_AGE": 0, "OPTIONS": ours | given}
+    for database in settings.DATABASES.values():
+        if database["ENGINE"].endswith("postgresql"):
+            database |= {"CONN_MAX_AGE": 0, "OPTIONS": ours | database.get("OPTIONS", {})}

@@ -157,11 +157,11 @@ def page_of(referrer: int, bound: int, is_backward: bool, most: int, using: str 
     return _PAGE.rows(referrer, bound, shape=shape, using=using)
 
 
-def summary_of(referrer: User | int, at: datetime | None = None) -> dict[str, Any]:
+def summary_of(referrer: User | int, at: datetime | None = None, using: str = DEFAULT_DB_ALIAS) -> dict[str, Any]:
     """What a referrer's codes have brought: see `ReferralQuerySet.summary`, with totals of the newest 100 codes."""
-    shown = Referral.objects.shown().filter(referrer=referrer)
+    shown = Referral.objects.using(using).shown().filter(referrer=referrer)
     totals = dict(shown.order_by().values_list("code").annotate(Count("id")))
-    own = ReferralCode.objects.filter(owner=referrer).order_by("-id")[:100]
-    lookups = LookupCount.objects.filter(owner=referrer).values_list("lookups", flat=True).first()
+    own = ReferralCode.objects.using(using).filter(owner=referrer).order_by("-id")[:100]
+    lookups = LookupCount.objects.using(using).filter(owner=referrer).values_list("lookups", flat=True).first()
     by_code = [{"code": code.code, "total": totals.get(code.pk, 0)} for code in own]
     return shown.summary(at) | {"lookups": lookups or 0, "codes": by_code}

@@ -19,7 +19,9 @@ from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 from rest_framework.viewsets import GenericViewSet
 
+from config.api import replica
 from config.api.pagination import NewestFirst
+from config.api.prepared import Row
 from config.api.problems import problem_or_page
 from config.api.schema import refuses
 from referrals import services
@@ -196,27 +198,32 @@ class ReferralViewSet(GenericViewSet[Referral]):
 
     @extend_schema(parameters=[ID], responses=ReferralSerializer(many=True))
     @refuses(PermissionDenied, NotFound)
-    def retrieve(self, request: Request, pk: str) -> Response:
+    def retrieve(self, request: SignedInRequest, pk: str) -> Response:
         """List referrals
 
         Who registered with this user's codes, the newest first. You see your own; staff who may view referrals see
         anybody's. Any other id is answered with the same 403, whether it exists or not.
         """
-        paginator = NewestFirst()
-        page = paginator.paginate_rows(partial(page_of, self._referrer(pk)), request)
+        referrer, paginator = self._referrer(pk), NewestFirst()
+
+        def page_in(database: str) -> list[Row]:
+            return paginator.paginate_rows(partial(page_of, referrer, using=database), request)
+
+        page = replica.read(page_in, by=request.user.pk)
         return paginator.get_paginated_response(ReferralSerializer(page, many=True).data)
 
     @extend_schema(parameters=[ID], responses=SummarySerializer)
     @action(detail=True)
     @refuses(PermissionDenied, NotFound)
-    def summary(self, request: Request, pk: str) -> Response:
+    def summary(self, request: SignedInRequest, pk: str) -> Response:
         """Sum referrals up
 
         How many registered with this user's codes, in all, lately, and by code; the same people see it who see the
         list.
         """
         referrer = self._referrer(pk)
-        return Response(SummarySerializer(summary_of(referrer)).data)
+        summary = replica.read(lambda database: summary_of(referrer, using=database), by=request.user.pk)
+        return Response(SummarySerializer(summary).data)
 
     @extend_schema(request=ClaimSerializer, responses={201: AccountSerializer})
     @action(["post"], detail=False, permission_classes=[IsAuthenticated])
