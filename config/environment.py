@@ -209,13 +209,17 @@ def is_database(database: dict[str, Any]) -> bool:
         return False
     if database["ENGINE"] == "django.db.backends.sqlite3":
         return name != ":memory:" and not options and _is_file_to_be(Path(name))
-    if database["ENGINE"] != "django.db.backends.postgresql" or not 0 < len(name.encode()) <= 63:
+    if not is_postgres(database) or not 0 < len(name.encode()) <= 63:
         return False
     try:
         make_conninfo("", **options)
     except (ProgrammingError, TypeError):
         return False
     return options.get("sslmode", "prefer") in SSL_MODES and not any(isinstance(v, list) for v in options.values())
+
+
+def is_postgres(database: dict[str, Any]) -> bool:
+    return bool(database["ENGINE"] == "django.db.backends.postgresql")
 
 
 def is_folder_to_be(path: Path) -> bool:

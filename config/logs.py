@@ -4,6 +4,7 @@ import json
 import logging
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from math import isfinite
 from typing import Any
 
@@ -45,15 +46,22 @@ def mask(text: str) -> str:
 def masked(value: Any) -> Any:
     """The same for all texts in a structure as JSON knows it; what is something else becomes text."""
     if isinstance(value, dict):
+        names = {name: _name(str(name)) for name in value}
         return {
-            mask(str(name)): HIDDEN if _IS_SECRET.search(str(name)) and inner else masked(inner)
-            for name, inner in value.items()
+            shown: HIDDEN if is_secret and value[name] else masked(value[name])
+            for name, (shown, is_secret) in names.items()
         }
     if isinstance(value, list | tuple | set | frozenset):
         return [masked(inner) for inner in value]
     if value is None or isinstance(value, bool | int) or (isinstance(value, float) and isfinite(value)):
         return value
     return mask(str(value))
+
+
+@lru_cache(maxsize=256)
+def _name(name: str) -> tuple[str, bool]:
+    """How a name is shown, and whether it is one of a secret."""
+    return mask(name), bool(_IS_SECRET.search(name))
 
 
 def _when(record: logging.LogRecord) -> str:
@@ -96,15 +104,14 @@ class JsonLines(logging.Formatter):
     """For machines: one object a line, in ASCII."""
 
     def format(self, record: logging.LogRecord) -> str:
-        told: dict[str, Any] = {
+        ours = {
             "timestamp": _when(record),
             "level": record.levelname,
             "logger": record.name,
-            "message": _told(record),
             "request_id": getattr(record, "request_id", "-"),
-            **_known(record),
         }
+        told = {"message": _told(record), **_known(record)}
         below = [record.exc_info and self.formatException(record.exc_info), record.stack_info]
         if any(below):
             told["traceback"] = "\n".join(filter(None, below))
-        return json.dumps(masked(told))
+        return json.dumps(ours | masked(told))

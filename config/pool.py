@@ -1,4 +1,4 @@
-"""The connections of a web process to PostgreSQL: a pool in which nothing is waited for for long.
+"""The connections of a web process to PostgreSQL: pools in which nothing is waited for for long.
 
 Commands like `migrate` and `backup` have connections of their own, which may take their time.
 """
@@ -17,6 +17,9 @@ LIMITS = {  # in milliseconds
     "idle_in_transaction_session_timeout": 30_000,
     "client_connection_check_interval": 1000,  # so that a statement and its locks end with who asked for it
 }
+PLANS = {"enable_bitmapscan": "off"}
+"""A prepared statement is planned for an average referrer, whose few referrals it may gather and sort. Of one who has
+100,000 it then does so too; without this it reads any list in order, off its index."""
 POOL = {
     "min_size": 0,
     "timeout": 2,  # seconds until a request that gets no connection is told so
@@ -38,16 +41,14 @@ class Connection(psycopg.Connection[Any]):
 
 
 def use_pool() -> None:
-    """Have this process take its connections from a pool, with one for each thread and two for what is done beside.
+    """Have this process take its connections to each database from a pool, with one for each thread and two more.
 
     Before its first connection, and in a process that does not fork afterwards.
     """
-    database: dict[str, Any] = settings.DATABASES["default"]
-    if not database["ENGINE"].endswith("postgresql"):
-        return
-    given: dict[str, Any] = database.get("OPTIONS", {})
     pool = POOL | {"max_size": settings.WEB_THREADS + 2, "connection_class": Connection}
     ours = {"pool": pool, "connect_timeout": 3, "application_name": "referral-service"}
     if not settings.PGBOUNCER:  # which refuses them, and sets the limits itself: deploy/pgbouncer.ini
-        ours["options"] = " ".join(f"-c {name}={value}" for name, value in LIMITS.items())
-    database |= {"CONN_MAX_AGE": 0, "OPTIONS": ours | given}
+        ours["options"] = " ".join(f"-c {name}={value}" for name, value in (LIMITS | PLANS).items())
+    for database in settings.DATABASES.values():
+        if database["ENGINE"].endswith("postgresql"):
+            database |= {"CONN_MAX_AGE": 0, "OPTIONS": ours | database.get("OPTIONS", {})}

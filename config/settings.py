@@ -33,6 +33,7 @@ from config.environment import (
     is_host,
     is_host_pattern,
     is_origin,
+    is_postgres,
     is_redis,
     is_sender,
     is_signing_key,
@@ -64,6 +65,8 @@ JWT_PREVIOUS_KEY = env.str("JWT_PREVIOUS_KEY", "")
 DATABASE_URL = env.str("DATABASE_URL", "")
 _sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(BASE_DIR / "db.sqlite3")}
 _database: Any = env.dj_db_url("DATABASE_URL") if DATABASE_URL else _sqlite
+DATABASE_REPLICA_URL = env.str("DATABASE_REPLICA_URL", "")
+_replica: Any = env.dj_db_url("DATABASE_REPLICA_URL") if DATABASE_REPLICA_URL else None
 PGBOUNCER = env.bool("PGBOUNCER", False)
 REDIS_URL = env.str("REDIS_URL", "")
 LOG_FORMAT = env.str("LOG_FORMAT", "text", validate=must.OneOf(["text", "json"]))
@@ -140,7 +143,7 @@ _social_keys = {
 }
 
 _can_be_made_up = EMBEDDED and bool(_unreadable or _env_file_problem)
-_postgres = _database is not None and _database["ENGINE"] == "django.db.backends.postgresql"
+_postgres = _database is not None and is_postgres(_database)
 _mail_has_a_way = bool(EMAIL_HOST or EMAIL_PROVIDER or os.environ.get("EMAIL_FILE_PATH"))
 _refusals = [
     *((any(keys) and not all(keys), f"{name.upper()}_*: all of them, or none.") for name, keys in _social_keys.items()),
@@ -166,6 +169,14 @@ _refusals = [
     (
         _database is not None and not is_database(_database),
         "DATABASE_URL: like postgres://user:password@host:5432/name; or sqlite:/// and a file in a folder there is.",
+    ),
+    (
+        _replica is not None and not (is_postgres(_replica) and is_database(_replica)),
+        "DATABASE_REPLICA_URL: like postgres://user:password@host:5432/name.",
+    ),
+    (
+        bool(DATABASE_REPLICA_URL) and not (_postgres and REDIS_URL),
+        "DATABASE_REPLICA_URL: only with DATABASE_URL of PostgreSQL, and REDIS_URL, which keeps who has just written.",
     ),
     (PGBOUNCER and not _postgres, "PGBOUNCER: needs a PostgreSQL in DATABASE_URL."),
     (DEBUG and (PRODUCTION or _postgres), "DEBUG: not with PostgreSQL or an https:// address, it shows secrets."),
@@ -281,6 +292,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
+    *(["config.api.replica.OwnWritesMiddleware"] if DATABASE_REPLICA_URL else []),
     "config.api.middleware.ApiGateMiddleware",
     "config.api.middleware.NoNulMiddleware",
     "config.api.middleware.RedirectOnlyReadsMiddleware",
@@ -343,6 +355,8 @@ MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"  # no
 # --- Data ----------------------------------------------------------------------------------------
 
 DATABASES: dict[str, Any] = {"default": {**_database, "CONN_HEALTH_CHECKS": True}}
+if DATABASE_REPLICA_URL:  # which `config.api.replica` alone reads, and only where it is told to
+    DATABASES["replica"] = {**_replica, "CONN_HEALTH_CHECKS": True}
 if _database["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {
         # A writer takes its place in the queue at BEGIN and waits there, instead of failing half-way.
@@ -351,16 +365,17 @@ if _database["ENGINE"] == "django.db.backends.sqlite3":
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
     }
 else:
-    DATABASES["default"] |= {
-        "CONN_MAX_AGE": 600,
-        "DISABLE_SERVER_SIDE_CURSORS": PGBOUNCER,
-        "OPTIONS": {
-            # Planning is most of what a small query costs: one that comes again is prepared, where sessions last.
-            "server_side_binding": True,
-            "prepare_threshold": None if PGBOUNCER else 5,
-            **_database.get("OPTIONS", {}),
-        },
-    }
+    for _given in DATABASES.values():
+        _given |= {
+            "CONN_MAX_AGE": 600,
+            "DISABLE_SERVER_SIDE_CURSORS": PGBOUNCER,
+            "OPTIONS": {
+                # Planning is most of what a small query costs: one that comes again is prepared, where sessions last.
+                "server_side_binding": True,
+                "prepare_threshold": None if PGBOUNCER else 5,
+                **_given.get("OPTIONS", {}),
+            },
+        }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_CACHE: dict[str, Any] = {
@@ -487,7 +502,7 @@ REST_FRAMEWORK = {
         "config.api.parsers.FormParser",
         "config.api.parsers.MultiPartParser",
     ],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["config.api.renderers.JSONRenderer"],
     "DEFAULT_PAGINATION_CLASS": "config.api.pagination.NewestFirst",
     "DEFAULT_METADATA_CLASS": None,
     "DEFAULT_SCHEMA_CLASS": "config.api.schema.Operation",

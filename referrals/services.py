@@ -8,7 +8,7 @@ from django.db.models import F
 from django.db.models.functions import Least, Now
 from django.utils import timezone
 
-from config.api import metrics
+from config.api import metrics, replica
 from referrals import cache, codes
 from referrals.cache import PublicCode
 from referrals.emails import ReferralCodeEmail, send_code
@@ -170,12 +170,13 @@ def look_up(email: str, by: User) -> ReferralCode:
     Raises NoActiveCode, the same for who is unknown, has no code or does not want to be found, and LimitReached.
     """
     limits.count_lookup(by)
-    code = ReferralCode.objects.findable(email).first()
+    code = replica.read(lambda database: ReferralCode.objects.using(database).findable(email).first(), by=by.pk)
     if code is None:
         raise NoActiveCode
-    if not LookupCount.objects.filter(owner=code.owner).update(lookups=F("lookups") + 1):
-        LookupCount.objects.bulk_create([LookupCount(owner=code.owner)], ignore_conflicts=True)
-        LookupCount.objects.filter(owner=code.owner).update(lookups=F("lookups") + 1)
+    count = LookupCount.objects.filter(pk=code.owner_id)
+    if not count.update(lookups=F("lookups") + 1):
+        LookupCount.objects.bulk_create([LookupCount(pk=code.owner_id)], ignore_conflicts=True)
+        count.update(lookups=F("lookups") + 1)
     return code
 
 

@@ -1,8 +1,8 @@
 """The calls under `/api`, and the page that a share link leads to."""
 
+from functools import partial
 from typing import Any
 
-from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
@@ -19,6 +19,9 @@ from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 from rest_framework.viewsets import GenericViewSet
 
+from config.api import replica
+from config.api.pagination import NewestFirst
+from config.api.prepared import Row
 from config.api.problems import problem_or_page
 from config.api.schema import refuses
 from referrals import services
@@ -31,7 +34,7 @@ from referrals.errors import (
     NoActiveCode,
     PrefetchRefused,
 )
-from referrals.models import Referral, ReferralCode, summary_of
+from referrals.models import Referral, ReferralCode, page_of, summary_of
 from referrals.permissions import SelfOrReferralStaff
 from referrals.serializers import (
     AccountSerializer,
@@ -193,32 +196,34 @@ class ReferralViewSet(GenericViewSet[Referral]):
     permission_classes = (IsAuthenticated, SelfOrReferralStaff)
     lookup_value_regex = "0|[1-9][0-9]{0,18}"
 
-    def get_queryset(self) -> QuerySet[Referral]:
-        shown = Referral.objects.shown().select_related("referred", "code")
-        return shown.only("created_at", "code__code", "referred__username", "referred__email")
-
     @extend_schema(parameters=[ID], responses=ReferralSerializer(many=True))
     @refuses(PermissionDenied, NotFound)
-    def retrieve(self, request: Request, pk: str) -> Response:
+    def retrieve(self, request: SignedInRequest, pk: str) -> Response:
         """List referrals
 
         Who registered with this user's codes, the newest first. You see your own; staff who may view referrals see
         anybody's. Any other id is answered with the same 403, whether it exists or not.
         """
-        page = self.paginate_queryset(self.get_queryset().filter(referrer=self._referrer(pk)))
-        return self.get_paginated_response(ReferralSerializer(page, many=True).data)
+        referrer, paginator = self._referrer(pk), NewestFirst()
+
+        def page_in(database: str) -> list[Row]:
+            return paginator.paginate_rows(partial(page_of, referrer, using=database), request)
+
+        page = replica.read(page_in, by=request.user.pk)
+        return paginator.get_paginated_response(ReferralSerializer(page, many=True).data)
 
     @extend_schema(parameters=[ID], responses=SummarySerializer)
     @action(detail=True)
     @refuses(PermissionDenied, NotFound)
-    def summary(self, request: Request, pk: str) -> Response:
+    def summary(self, request: SignedInRequest, pk: str) -> Response:
         """Sum referrals up
 
         How many registered with this user's codes, in all, lately, and by code; the same people see it who see the
         list.
         """
         referrer = self._referrer(pk)
-        return Response(SummarySerializer(summary_of(referrer)).data)
+        summary = replica.read(lambda database: summary_of(referrer, using=database), by=request.user.pk)
+        return Response(SummarySerializer(summary).data)
 
     @extend_schema(request=ClaimSerializer, responses={201: AccountSerializer})
     @action(["post"], detail=False, permission_classes=[IsAuthenticated])

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 from django.conf import settings
 from django.core import signing
+from django.db import DEFAULT_DB_ALIAS
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 from rest_framework.request import Request
@@ -15,11 +16,14 @@ from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.utils import datetime_to_epoch
 
 from config.api import context
+from config.api.prepared import ID, Prepared
 from users import audit
 from users.errors import InvalidToken
 from users.models import AuditEvent, PendingUndo, TokenFamily, User, digest
 
 MAX_ID = 2**63 - 1
+_COLUMNS = [field.attname for field in User._meta.concrete_fields]
+_ACTIVE = Prepared(lambda user_id: User.objects.filter(pk=user_id, is_active=True).values_list(*_COLUMNS), ID)
 T = TypeVar("T", bound=tokens.Token)
 
 
@@ -60,10 +64,12 @@ class AccessToken(_Checked, tokens.AccessToken):
     @property
     def user(self) -> User:
         """The account the token speaks for now. Raises InvalidToken where it speaks for none any more."""
-        user = User.objects.filter(pk=_whole(self, "sub"), is_active=True).first()
-        if user is None or user.token_version != _whole(self, "ver"):
-            raise InvalidToken
-        return user
+        version = _whole(self, "ver")
+        for row in _ACTIVE.rows(_whole(self, "sub")):
+            user = User.from_db(DEFAULT_DB_ALIAS, _COLUMNS, row)
+            if user.token_version == version:
+                return user
+        raise InvalidToken
 
     @property
     def is_fresh(self) -> bool:

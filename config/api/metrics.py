@@ -59,6 +59,9 @@ CODE_CACHE = Counter(
     "referral_code_cache", "Look-ups of codes in the cache, and times that it failed", ["outcome"], registry=OWN
 )
 ACCOUNT_EVENTS = Counter("referral_account_events", "Rows of the audit trail, by their kind", ["kind"], registry=OWN)
+REPLICA_READS = Counter(
+    "referral_replica_reads", "Reads that the replica may do: did it, or why not", ["outcome"], registry=OWN
+)
 REGISTRATIONS = Counter("referral_registrations", "Accounts that were opened", registry=OWN)
 REFERRALS = Counter("referral_referrals", "Accounts that somebody brought in", registry=OWN)
 

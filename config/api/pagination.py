@@ -1,5 +1,6 @@
 """Lists: pages of at most 100 behind a signed cursor, at the same cost however deep."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django.core import signing
@@ -9,7 +10,11 @@ from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 from rest_framework.utils.urls import replace_query_param
 
+from config.api.prepared import Row
+
 SIGNER = signing.Signer(salt="config.api.pagination")
+ENDS = (0, 2**63 - 1)
+"""Between which every id is."""
 
 
 class NewestFirst(CursorPagination):
@@ -28,8 +33,35 @@ class NewestFirst(CursorPagination):
             raise ValidationError({"limit": [_("A whole number from 1 to 100.")]})
         return int(limit)
 
-    def encode_cursor(self, cursor: Cursor) -> str:
-        signed = SIGNER.sign_object([cursor.offset, cursor.reverse, cursor.position])
+    def paginate_rows(self, find: Callable[[int, bool, int], list[Row]], request: Request) -> list[Row]:
+        """The rows of the page that is asked for; `find(bound, is_backward, most)` finds them.
+
+        It returns the `most` rows that are next to the id `bound` and below it or, backward, above it, the nearest
+        first. Each begins with its id.
+        """
+        limit, self.base_url = self.get_page_size(request), request.build_absolute_uri()
+        cursor = self.decode_cursor(request)
+        is_backward = cursor is not None and cursor.reverse
+        bound = ENDS[not is_backward] if cursor is None else int(cursor.position or ENDS[not is_backward])
+        found = find(bound, is_backward, limit + 1)
+        page, is_more = found[:limit], len(found) > limit
+        first, last = (page[0][0], page[-1][0]) if page else (bound, bound)
+        if is_backward:
+            page.reverse()
+            first, last = last, first
+        is_within = bound not in ENDS
+        self.next = self._link(last, is_backward=False) if (is_within if is_backward else is_more) else None
+        self.previous = self._link(first, is_backward=True) if (is_more if is_backward else is_within) else None
+        return page
+
+    def get_next_link(self) -> str | None:
+        return self.next
+
+    def get_previous_link(self) -> str | None:
+        return self.previous
+
+    def _link(self, bound: int, *, is_backward: bool) -> str:
+        signed = SIGNER.sign_object([0, is_backward, str(bound)])
         return replace_query_param(str(self.base_url), self.cursor_query_param, signed)
 
     def decode_cursor(self, request: Request) -> Cursor | None:

@@ -20,11 +20,11 @@ from django.urls import Resolver404, resolve
 from django.utils.text import format_lazy
 from django.utils.translation import gettext, gettext_lazy as _
 from rest_framework import exceptions, status
-from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
 from config.api.context import request_id
+from config.api.renderers import JSONRenderer
 
 logger = logging.getLogger(__name__)
 

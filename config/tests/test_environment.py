@@ -26,6 +26,8 @@ from config.tests.starts import RANDOM_KEYS, WEAK_KEYS, RefusedError, complaints
 
 
 POSTGRES = {"DATABASE_URL": "postgres://user:hunter2@127.0.0.1/db"}
+REDIS = {"REDIS_URL": "redis://127.0.0.1"}
+REPLICA = {"DATABASE_REPLICA_URL": "postgres://user:hunter2@127.0.0.2/db"}
 IN_THE_OPEN = {"PUBLIC_URL": "https://refer.example.com"}
 
 
@@ -33,7 +35,13 @@ IN_THE_OPEN = {"PUBLIC_URL": "https://refer.example.com"}
     ("environment", "names"),
     [
         ({}, ""),
-        (POSTGRES | {"REDIS_URL": "redis://127.0.0.1", "EMAIL_HOST": "smtp.example.com"}, ""),
+        (POSTGRES | REDIS | {"EMAIL_HOST": "smtp.example.com"}, ""),
+        (POSTGRES | REDIS | REPLICA, ""),
+        (POSTGRES | REPLICA, "DATABASE_REPLICA_URL"),
+        (REPLICA, "DATABASE_REPLICA_URL"),
+        (REDIS | REPLICA, "DATABASE_URL DATABASE_REPLICA_URL"),
+        (POSTGRES | REDIS | {"DATABASE_REPLICA_URL": "sqlite:////tmp/hunter2"}, "DATABASE_REPLICA_URL"),
+        (POSTGRES | REDIS | {"DATABASE_REPLICA_URL": "hunter2"}, "DATABASE_REPLICA_URL"),
         ({"SECRET_KEY": f"django-insecure-{secrets.token_urlsafe(48)}"}, "SECRET_KEY"),
         ({"SECRET_KEY": "hunter2" * 10}, "SECRET_KEY"),
         ({"SECRET_KEY": "k" * 50}, "SECRET_KEY"),
@@ -52,7 +60,7 @@ IN_THE_OPEN = {"PUBLIC_URL": "https://refer.example.com"}
         ({"CORS_ORIGINS": "https://app.example.com/"}, "CORS_ORIGINS"),
         ({"CORS_ORIGINS": "http://app.example.com"}, "CORS_ORIGINS"),
         ({"CORS_ORIGINS": "https://app.example.com,http://localhost:3000"}, ""),
-        ({"REDIS_URL": "redis://127.0.0.1"}, "DATABASE_URL"),
+        (REDIS, "DATABASE_URL"),
         ({"TRUSTED_PROXIES": ""}, "TRUSTED_PROXIES"),
         ({"TRUSTED_PROXIES": "10.0.0.1,::/0"}, "TRUSTED_PROXIES"),
         ({"TRUSTED_PROXIES": "0.0.0.0/0"}, "TRUSTED_PROXIES"),
@@ -232,7 +240,7 @@ HINTS = (ROOT / "config/settings.py").read_text("utf-8")
 @how(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_value_of_any_setting_is_refused_by_name_or_is_good_for_use(name, value):
     """S9: no traceback at the start, and nothing that fails later."""
-    environment = RANDOM_KEYS | PRODUCTION | POSTGRES | {"EMAIL_FILE_PATH": "sent_emails"} | {name: value}
+    environment = RANDOM_KEYS | PRODUCTION | POSTGRES | REDIS | {"EMAIL_FILE_PATH": "sent_emails"} | {name: value}
     said: dict[str, str] = {}
     try:
         put_to_use(settings_of(environment))
@@ -263,9 +271,10 @@ def put_to_use(settings: dict[str, Any]) -> None:
         assert parse_url(settings["REDIS_URL"])["transport"] in ("redis", "rediss")
         cache = settings["CACHES"]["default"]
         RedisCache(cache["LOCATION"], cache)._cache.get_client().connection_pool.make_connection()
-    database = settings["DATABASES"]["default"]
-    if database["ENGINE"] == "django.db.backends.postgresql":
-        connection = DatabaseWrapper(connections.configure_settings({"default": database})["default"], "default")
+    for database in connections.configure_settings(settings["DATABASES"]).values():
+        if database["ENGINE"] != "django.db.backends.postgresql":
+            continue
+        connection = DatabaseWrapper(database, "any")
         parameters = connection.get_connection_params()
         of_psycopg = ("context", "cursor_factory", "prepare_threshold")
         make_conninfo(**{name: v for name, v in parameters.items() if name not in of_psycopg})

@@ -19,7 +19,7 @@ def connect(**limits: int) -> pool.Connection:
 
 
 @pytest.mark.postgres
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)  # in one transaction, who is active stays as it was at the first look
 def test_a_connection_whose_server_is_silent_ends_and_so_does_what_it_asked_for(monkeypatch):
     """F6"""
     monkeypatch.setattr(pool, "PATIENCE", 0.2)
@@ -45,10 +45,12 @@ def test_a_refusal_of_the_server_leaves_the_connection_as_it_was():
 
 
 def pooled(monkeypatch, *, pgbouncer: bool = False, **database: object) -> dict:
-    """The settings of a database as `use_pool` leaves them, in a process with four threads."""
-    settings = SimpleNamespace(DATABASES={"default": database}, WEB_THREADS=4, PGBOUNCER=pgbouncer)
+    """The settings of a database, and of its replica, as `use_pool` leaves them in a process with four threads."""
+    databases = {"default": {**database}, "replica": {**database}}
+    settings = SimpleNamespace(DATABASES=databases, WEB_THREADS=4, PGBOUNCER=pgbouncer)
     monkeypatch.setattr(pool, "settings", settings)
     pool.use_pool()
+    assert settings.DATABASES["replica"] == settings.DATABASES["default"]
     return settings.DATABASES["default"]
 
 
