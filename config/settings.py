@@ -101,6 +101,7 @@ OIDC_CLIENT_ID = env.str("OIDC_CLIENT_ID", "")
 OIDC_CLIENT_SECRET = env.str("OIDC_CLIENT_SECRET", "")
 OIDC_ISSUER = env.str("OIDC_ISSUER", "").rstrip("/")
 OIDC_NAME = env.str("OIDC_NAME", "OpenID Connect")
+SIGNUP_URL = env.str("SIGNUP_URL", "")
 CLAIM_WINDOW_HOURS = env.int("CLAIM_WINDOW_HOURS", 72, validate=must.Range(0, 24 * 365))
 REQUIRE_EMAIL_VERIFICATION = env.bool("REQUIRE_EMAIL_VERIFICATION", False)
 REGISTRATION_REVEALS_ACCOUNTS = env.bool("REGISTRATION_REVEALS_ACCOUNTS", True)
@@ -193,6 +194,7 @@ _refusals = [
         not all(is_url(uri, "http", "https") for uri in OAUTH_REDIRECT_URIS),
         "OAUTH_REDIRECT_URIS: like https://app.example.com/back, with commas between.",
     ),
+    (bool(SIGNUP_URL) and not is_url(SIGNUP_URL, "http", "https"), "SIGNUP_URL: like https://app.example.com/join."),
     (bool(REDIS_URL) and not is_redis(REDIS_URL), "REDIS_URL: like redis://host:6379/0."),
     (bool(EMAIL_HOST) and not is_host(EMAIL_HOST), "EMAIL_HOST: the name of an SMTP server."),
     (not VISIBLE.fullmatch(EMAIL_HOST_USER), "EMAIL_HOST_USER: visible characters of ASCII."),
@@ -236,6 +238,7 @@ _refusals_in_production = [
         "OAUTH_REDIRECT_URIS: https://, but for what is on the person's own machine.",
     ),
     (any(map(is_clear_text, CORS_ORIGINS)), "CORS_ORIGINS: https://, but for what is on the person's own machine."),
+    (is_clear_text(SIGNUP_URL), "SIGNUP_URL: https://, but for what is on the person's own machine."),
 ]
 if PRODUCTION:
     _refusals += _refusals_in_production

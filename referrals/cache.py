@@ -21,7 +21,7 @@ from redis import RedisError
 
 from config.api import metrics
 from config.api.prepared import Prepared
-from referrals.models import ReferralCode
+from referrals.models import ReferralCode, Shared
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ _USABLE = Prepared(
 
 
 @dataclass(frozen=True)
-class PublicCode:
+class PublicCode(Shared):
     """What is kept; with its fields, the number in `_key` changes, since old and new code run side by side."""
 
     code: str

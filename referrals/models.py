@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, models
@@ -12,6 +13,24 @@ from django.utils.translation import gettext_lazy as _
 
 from config.api.prepared import ANOTHER_ID, ID, Prepared, Row
 from users.models import User
+
+
+class Shared:
+    """Where a code leads."""
+
+    code: Any
+
+    @property
+    def share_url(self) -> str:
+        return f"{settings.PUBLIC_URL}/r/{self.code}"
+
+    @property
+    def sign_up_url(self) -> str:
+        """Where people sign up with it, on the company's own site; empty where that is not known."""
+        if not settings.SIGNUP_URL:
+            return ""
+        site = urlsplit(settings.SIGNUP_URL)
+        return site._replace(query="&".join(filter(None, (site.query, f"ref={self.code}")))).geturl()
 
 
 class ReferralCodeQuerySet(models.QuerySet["ReferralCode"]):
@@ -34,7 +53,7 @@ class ReferralCodeQuerySet(models.QuerySet["ReferralCode"]):
         return self.filter(in_force_or_ended_late, folded=folded)
 
 
-class ReferralCode(models.Model):
+class ReferralCode(Shared, models.Model):
     """A code that its owner, the referrer, hands on. At most one of an owner's codes is current: not retired."""
 
     owner = models.ForeignKey(User, models.PROTECT, related_name="referral_codes", verbose_name=_("owner"))
@@ -74,10 +93,6 @@ class ReferralCode(models.Model):
     def is_usable(self, at: datetime | None = None) -> bool:
         at = at or timezone.now()
         return self.retired_at is None and self.expires_at > at and self.owner.is_active
-
-    @property
-    def share_url(self) -> str:
-        return f"{settings.PUBLIC_URL}/r/{self.code}"
 
 
 class LookupCount(models.Model):

@@ -1,7 +1,8 @@
 from django.urls import include, path
 from rest_framework.routers import Route, SimpleRouter
 
-from referrals.views import ReferralCodeViewSet, ReferralViewSet, RegisterViewSet, share_page
+from referrals.pages import share_page
+from referrals.views import ReferralCodeViewSet, ReferralViewSet, RegisterViewSet
 
 
 class Router(SimpleRouter):

@@ -1,12 +1,10 @@
-"""The calls under `/api`, and the page that a share link leads to."""
+"""The calls under `/api`."""
 
 from functools import partial
 from typing import Any
 
-from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.http import Http404
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_safe
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
@@ -22,7 +20,6 @@ from rest_framework.viewsets import GenericViewSet
 from config.api import replica
 from config.api.pagination import NewestFirst
 from config.api.prepared import Row
-from config.api.problems import problem_or_page
 from config.api.schema import refuses
 from referrals import services
 from referrals.errors import (
@@ -36,6 +33,7 @@ from referrals.errors import (
 )
 from referrals.models import Referral, ReferralCode, page_of, summary_of
 from referrals.permissions import SelfOrReferralStaff
+from referrals.renderers import FormatInQuery, PngQrRenderer, SvgQrRenderer
 from referrals.serializers import (
     AccountSerializer,
     ClaimSerializer,
@@ -51,7 +49,7 @@ from referrals.serializers import (
     SummarySerializer,
 )
 from users import limits
-from users.errors import EmailTaken, LimitReached, LimitsUnavailable, UsernameTaken
+from users.errors import EmailTaken, LimitReached, UsernameTaken
 from users.models import User
 from users.tokens import SignedInRequest
 
@@ -61,6 +59,12 @@ EMAIL = OpenApiParameter(
 
 CODE = OpenApiParameter(
     "code", OpenApiTypes.STR, OpenApiParameter.PATH, description="In any case, with or without its dashes."
+)
+
+FORMAT = OpenApiParameter(
+    "format",
+    enum=["svg", "png"],
+    description="Of the picture; left out, the `Accept` header decides, and `svg` where that takes both.",
 )
 
 ID = OpenApiParameter(
@@ -139,6 +143,22 @@ class ReferralCodeViewSet(GenericViewSet[ReferralCode]):
         else:
             services.mail_code_of(email, asked_by=request.user)
         return Response(MailedSerializer({"detail": _("The e-mail is on its way.")}).data)
+
+    @extend_schema(
+        parameters=[FORMAT],
+        responses={(200, "image/svg+xml"): OpenApiTypes.BINARY, (200, "image/png"): OpenApiTypes.BINARY},
+    )
+    @action(detail=False, renderer_classes=[SvgQrRenderer, PngQrRenderer], content_negotiation_class=FormatInQuery)
+    @refuses(NoActiveCode)
+    def qr(self, request: SignedInRequest) -> Response:
+        """Draw my QR code
+
+        The `share_url` of your own active code as a picture, for paper and for screens: SVG, or PNG.
+        """
+        code = self.get_queryset().filter(owner=request.user).first()
+        if code is None:
+            raise NoActiveCode
+        return Response(code.share_url)
 
     @extend_schema(parameters=[CODE], responses=PublicCodeSerializer, auth=[])
     @refuses(NoActiveCode, LimitReached)
@@ -245,13 +265,3 @@ class ReferralViewSet(GenericViewSet[Referral]):
         if str(self.request.user.pk) != pk and not User.objects.filter(pk=pk).exists():
             raise Http404
         return int(pk)
-
-
-@require_safe
-def share_page(request: HttpRequest, code: str) -> HttpResponse:
-    """Where a share link leads: who invites, until when, and how to register."""
-    try:
-        found = services.check_code(code, to_show=True)
-    except (LimitReached, LimitsUnavailable) as refusal:
-        return problem_or_page(request, refusal)
-    return render(request, "pages/share.html", {"code": found}, status=200 if found else 404)

@@ -34,6 +34,7 @@ GET POST PUT      /account/change-email/<uid>/<token>/
 GET POST PUT      /account/keep-email/<uid>/<token>/
 DELETE GET POST   /api/referral-code/
 GET POST          /api/referral-code/email/
+GET               /api/referral-code/qr/
 GET               /api/referral-code/(?P<code>[^/]+)/
 POST              /api/register-with-referral/
 POST              /api/referrals/claim/

@@ -67,6 +67,7 @@ COSTS = [
     ("delete_my_code", 3, None, None),
     ("mail_a_code_by_get", 3, None, None),
     ("mail_a_code", 3, None, lambda client: {}),
+    ("draw_my_qr_code", 2, None, None),
     ("check_a_code", 1, "/api/referral-code/GRACE-CODE/", None),
     ("register_with_a_code", 8, None, lambda client: SIGN_UP | {"referral_code": "GRACE-CODE"}),
     ("list_the_providers", 0, None, None),
