@@ -95,6 +95,47 @@ class ReferralCode(Shared, models.Model):
         return self.retired_at is None and self.expires_at > at and self.owner.is_active
 
 
+class Click(models.Model):
+    """Somebody opened a share link: see `clicks` for who counts. Nothing here says who it was."""
+
+    class Device(models.TextChoices):
+        PHONE = "phone", _("Phone")
+        TABLET = "tablet", _("Tablet")
+        DESKTOP = "desktop", _("Desktop")
+        OTHER = "other", _("Other")
+
+    code = models.ForeignKey(
+        ReferralCode, models.PROTECT, related_name="clicks", verbose_name=_("code"), db_index=False
+    )
+    clicked_at = models.DateTimeField(_("clicked at"), db_index=True)
+    channel = models.CharField(_("channel"), max_length=64, blank=True, help_text=_("What the link says it is in."))
+    site = models.CharField(_("site"), max_length=253, blank=True, help_text=_("The host of the page it was on."))
+    device = models.CharField(_("device"), max_length=7, choices=Device)
+    visitor = models.CharField(_("visitor"), max_length=16, help_text=_("A pseudonym, a new one each day."))
+
+    class Meta:
+        verbose_name = _("click")
+        verbose_name_plural = _("clicks")
+        indexes = [models.Index(fields=["code", "visitor", "clicked_at"], name="referrals_click_of_visitor")]
+
+    def __str__(self) -> str:
+        return f"{self.code_id} {self.clicked_at}"
+
+
+class ClickDay(models.Model):
+    """How many clicks a code had on a day in UTC. It stays when they go."""
+
+    code = models.ForeignKey(ReferralCode, models.PROTECT, related_name="click_days", db_index=False)
+    day = models.DateField(db_index=True)
+    clicks = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["code", "day"], name="referrals_clickday_one_per_code_and_day")]
+
+    def __str__(self) -> str:
+        return f"{self.code_id} {self.day}: {self.clicks}"
+
+
 class LookupCount(models.Model):
     """How often somebody's code was looked up by their address."""
 

@@ -1,7 +1,7 @@
 from django.urls import include, path
 from rest_framework.routers import Route, SimpleRouter
 
-from referrals.pages import share_page
+from referrals.pages import current_code, share_page
 from referrals.views import ReferralCodeViewSet, ReferralViewSet, RegisterViewSet
 
 
@@ -23,5 +23,6 @@ router.register("referrals", ReferralViewSet, basename="referrals")
 
 urlpatterns = [
     path("api/", include(router.urls)),
+    path("r/current", current_code, name="current-code"),
     path("r/<str:code>", share_page, name="share"),
 ]

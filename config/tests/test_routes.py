@@ -40,6 +40,7 @@ POST              /api/register-with-referral/
 POST              /api/referrals/claim/
 GET               /api/referrals/(?P<pk>0|[1-9][0-9]{0,18})/
 GET               /api/referrals/(?P<pk>0|[1-9][0-9]{0,18})/summary/
+current_code      /r/current
 share_page        /r/<str:code>
 GET               /api/schema/
 GET               /redoc/
