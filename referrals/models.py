@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, models
-from django.db.models import Count, F, Max, Min, Q
+from django.db.models import Count, F, Max, Min, Q, Sum
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -123,17 +123,26 @@ class Click(models.Model):
 
 
 class ClickDay(models.Model):
-    """How many clicks a code had on a day in UTC. It stays when they go."""
+    """How many clicks a code had on a day in UTC, and in each quarter of an hour that had any. It stays when they go.
+
+    In quarters, since that is what all time zones are apart by: any of them has its days of these.
+    """
 
     code = models.ForeignKey(ReferralCode, models.PROTECT, related_name="click_days", db_index=False)
     day = models.DateField(db_index=True)
     clicks = models.PositiveIntegerField(default=0)
+    quarters = models.JSONField(default=dict, help_text="From 0 to 95, as text.")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["code", "day"], name="referrals_clickday_one_per_code_and_day")]
 
     def __str__(self) -> str:
         return f"{self.code_id} {self.day}: {self.clicks}"
+
+    def add(self, at: datetime) -> None:
+        quarter = str(at.hour * 4 + at.minute // 15)
+        self.quarters[quarter] = self.quarters.get(quarter, 0) + 1
+        self.clicks += 1
 
 
 class LookupCount(models.Model):
@@ -219,5 +228,15 @@ def summary_of(referrer: User | int, at: datetime | None = None, using: str = DE
     totals = dict(shown.order_by().values_list("code").annotate(Count("id")))
     own = ReferralCode.objects.using(using).filter(owner=referrer).order_by("-id")[:100]
     lookups = LookupCount.objects.using(using).filter(owner=referrer).values_list("lookups", flat=True).first()
+    days = ClickDay.objects.using(using).filter(code__owner=referrer)
+    clicks = days.aggregate(total=Sum("clicks", default=0))["total"]
     by_code = [{"code": code.code, "total": totals.get(code.pk, 0)} for code in own]
-    return shown.summary(at) | {"lookups": lookups or 0, "codes": by_code}
+    summary = shown.summary(at)
+    rate = round(summary["total"] / clicks, 4) if clicks else None
+    return summary | {
+        "clicks": clicks,
+        "conversion_rate": rate,
+        "lookups": lookups or 0,
+        "codes": by_code,
+        "series": [],
+    }

@@ -203,10 +203,10 @@ def count_clicks(clicks: Iterable[Click]) -> int:
         day = sums[click.code_id, click.clicked_at.date()]
         if day.clicks < CLICKS_KEPT_A_DAY:
             kept.append(click)
-        day.clicks += 1
+        day.add(click.clicked_at)
         counted += 1
     Click.objects.bulk_create(kept)
-    ClickDay.objects.bulk_update(sums.values(), ["clicks"])
+    ClickDay.objects.bulk_update(sums.values(), ["clicks", "quarters"])
     return counted
 
 

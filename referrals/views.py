@@ -21,7 +21,7 @@ from config.api import replica
 from config.api.pagination import NewestFirst
 from config.api.prepared import Row
 from config.api.schema import refuses
-from referrals import services
+from referrals import figures, services
 from referrals.errors import (
     ActiveCodeExists,
     AlreadyReferred,
@@ -46,6 +46,7 @@ from referrals.serializers import (
     PublicCodeSerializer,
     ReferralSerializer,
     RegisterSerializer,
+    SeriesQuerySerializer,
     SummarySerializer,
 )
 from users import limits
@@ -66,6 +67,15 @@ FORMAT = OpenApiParameter(
     enum=["svg", "png"],
     description="Of the picture; left out, the `Accept` header decides, and `svg` where that takes both.",
 )
+
+SERIES = [
+    OpenApiParameter("interval", enum=["day", "week"], description="Of the series; left out, there is none."),
+    OpenApiParameter(
+        "from", OpenApiTypes.DATE, description="Its first day; 29 days or 11 weeks before `to` if left out."
+    ),
+    OpenApiParameter("to", OpenApiTypes.DATE, description="Its last day; today if left out."),
+    OpenApiParameter("tz", description="The time zone that days are of, like `Europe/Berlin`; UTC if left out."),
+]
 
 ID = OpenApiParameter(
     "id", {"type": "integer", "minimum": 0}, OpenApiParameter.PATH, description="Your own, as `/auth/users/me/` has it."
@@ -232,18 +242,26 @@ class ReferralViewSet(GenericViewSet[Referral]):
         page = replica.read(page_in, by=request.user.pk)
         return paginator.get_paginated_response(ReferralSerializer(page, many=True).data)
 
-    @extend_schema(parameters=[ID], responses=SummarySerializer)
+    @extend_schema(parameters=[ID, *SERIES], responses=SummarySerializer)
     @action(detail=True)
     @refuses(PermissionDenied, NotFound)
     def summary(self, request: SignedInRequest, pk: str) -> Response:
         """Sum referrals up
 
         How many registered with this user's codes, in all, lately, and by code; the same people see it who see the
-        list.
+        list. With `interval` comes a series of clicks and registrations, with a point for each day, or each week from
+        Monday on, in the time zone of `tz`: 366 points at most, those with nothing in them too.
         """
         referrer = self._referrer(pk)
-        summary = replica.read(lambda database: summary_of(referrer, using=database), by=request.user.pk)
-        return Response(SummarySerializer(summary).data)
+        query = SeriesQuerySerializer(data=request.query_params)
+        query.is_valid(raise_exception=True)
+
+        def ask(database: str) -> dict[str, Any]:
+            asked = query.validated_data
+            series = figures.series(referrer, **asked, using=database) if asked else []
+            return summary_of(referrer, using=database) | {"series": series}
+
+        return Response(SummarySerializer(replica.read(ask, by=request.user.pk)).data)
 
     @extend_schema(request=ClaimSerializer, responses={201: AccountSerializer})
     @action(["post"], detail=False, permission_classes=[IsAuthenticated])
