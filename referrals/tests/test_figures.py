@@ -88,12 +88,12 @@ def test_a_day_is_that_of_the_time_zone_from_its_first_to_its_last_moment(world,
     zone, day = ZoneInfo(name), CHANGES[name] + timedelta(days=1)
     begins, ends = (datetime.combine(it, time.min, zone).astimezone(UTC) for it in (day, day + timedelta(days=1)))
     moment = timedelta(microseconds=1)
-    moments = [begins - moment, begins, ends - moment, ends]
+    moments = [begins - moment, begins, begins + moment, ends - moment, ends]
     have_clicked(codes[0], moments)
     for at in moments:
         Referral.objects.filter(pk=make_referral(codes[1]).pk).update(created_at=at)
     found = figures.series(ada.pk, interval="day", first=day, last=day, zone=zone)
-    assert found == [{"day": day, "clicks": 2, "registrations": 2}]
+    assert found == [{"day": day, "clicks": 3, "registrations": 3}]
 
 
 def test_the_summary_has_the_series_that_is_asked_for(as_user, world):
