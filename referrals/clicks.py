@@ -30,10 +30,11 @@ BATCH = 500
 PAUSE = 0.5  # seconds
 LAST_WORDS = 5  # seconds that a process which stops has for what waits
 
-# What names itself so is no person: crawlers, previews of messengers and mail, monitors, libraries.
+# What names itself so is no person: crawlers, previews of messengers and mail, monitors, libraries. But browsers inside
+# of messengers name those too, and Cubot makes phones.
 BOT = re.compile(
-    r"bot\b|bot[/_-]|crawl|spider|slurp|scan|preview|facebookexternalhit|facebookcatalog|meta-external|whatsapp|skype|"
-    r"telegram|viber|vkshare|embed|iframely|fetch|feed|monitor|uptime|check|headless|lighthouse|phantom|prerender|"
+    r"(?<!cu)bot(\b|_)|crawl|spider|slurp|scan|preview|facebookexternalhit|facebookcatalog|meta-external|whatsapp/|"
+    r"vkshare|embed|iframely|fetch|feed|monitor|uptime|check|headless|lighthouse|phantom|prerender|"
     r"mediapartners|google-|googleother|ms-office|existence discovery|https?://|"
     r"curl|wget|python|java/|okhttp|axios|node|undici|go-http|libwww|perl|ruby|php|guzzle|postman|httpie|apache-http",
     re.IGNORECASE,

@@ -97,6 +97,19 @@ def test_a_program_never_counts_and_still_sees_the_page(client, settings, code, 
 
 
 @pytest.mark.parametrize(
+    "agent",
+    [
+        "Mozilla/5.0 (Linux; Android 9; CUBOT_X19) Chrome/130.0 Mobile Safari/537.36",
+        "Mozilla/5.0 (Linux; Android 14; Pixel 8; wv) Chrome/130.0 Mobile Safari/537.36 Telegram-Android/11.4.2",
+        "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) Mobile/15E148 Instagram 300.0 [FBAN/FBIOS]",
+    ],
+)
+def test_a_person_in_whatever_browser_counts(client, code, agent):
+    click(client, agent=agent)
+    assert counted() == 1
+
+
+@pytest.mark.parametrize(
     "headers",
     [
         {"Sec-Purpose": "prefetch"},
