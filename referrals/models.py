@@ -2,16 +2,35 @@
 
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, models
-from django.db.models import Count, F, Max, Min, Q
+from django.db.models import Count, F, Max, Min, Q, Sum
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from config.api.prepared import ANOTHER_ID, ID, Prepared, Row
 from users.models import User
+
+
+class Shared:
+    """Where a code leads."""
+
+    code: Any
+
+    @property
+    def share_url(self) -> str:
+        return f"{settings.PUBLIC_URL}/r/{self.code}"
+
+    @property
+    def sign_up_url(self) -> str:
+        """Where people sign up with it, on the company's own site; empty where that is not known."""
+        if not settings.SIGNUP_URL:
+            return ""
+        site = urlsplit(settings.SIGNUP_URL)
+        return site._replace(query="&".join(filter(None, (site.query, f"ref={self.code}")))).geturl()
 
 
 class ReferralCodeQuerySet(models.QuerySet["ReferralCode"]):
@@ -34,7 +53,7 @@ class ReferralCodeQuerySet(models.QuerySet["ReferralCode"]):
         return self.filter(in_force_or_ended_late, folded=folded)
 
 
-class ReferralCode(models.Model):
+class ReferralCode(Shared, models.Model):
     """A code that its owner, the referrer, hands on. At most one of an owner's codes is current: not retired."""
 
     owner = models.ForeignKey(User, models.PROTECT, related_name="referral_codes", verbose_name=_("owner"))
@@ -75,9 +94,55 @@ class ReferralCode(models.Model):
         at = at or timezone.now()
         return self.retired_at is None and self.expires_at > at and self.owner.is_active
 
-    @property
-    def share_url(self) -> str:
-        return f"{settings.PUBLIC_URL}/r/{self.code}"
+
+class Click(models.Model):
+    """Somebody opened a share link: see `clicks` for who counts. Nothing here says who it was."""
+
+    class Device(models.TextChoices):
+        PHONE = "phone", _("Phone")
+        TABLET = "tablet", _("Tablet")
+        DESKTOP = "desktop", _("Desktop")
+        OTHER = "other", _("Other")
+
+    code = models.ForeignKey(
+        ReferralCode, models.PROTECT, related_name="clicks", verbose_name=_("code"), db_index=False
+    )
+    clicked_at = models.DateTimeField(_("clicked at"), db_index=True)
+    channel = models.CharField(_("channel"), max_length=64, blank=True, help_text=_("What the link says it is in."))
+    site = models.CharField(_("site"), max_length=253, blank=True, help_text=_("The host of the page it was on."))
+    device = models.CharField(_("device"), max_length=7, choices=Device)
+    visitor = models.CharField(_("visitor"), max_length=16, help_text=_("A pseudonym, a new one each day."))
+
+    class Meta:
+        verbose_name = _("click")
+        verbose_name_plural = _("clicks")
+        indexes = [models.Index(fields=["code", "visitor", "clicked_at"], name="referrals_click_of_visitor")]
+
+    def __str__(self) -> str:
+        return f"{self.code_id} {self.clicked_at}"
+
+
+class ClickDay(models.Model):
+    """How many clicks a code had on a day in UTC, and in each quarter of an hour that had any. It stays when they go.
+
+    In quarters, since that is what all time zones are apart by: any of them has its days of these.
+    """
+
+    code = models.ForeignKey(ReferralCode, models.PROTECT, related_name="click_days", db_index=False)
+    day = models.DateField(db_index=True)
+    clicks = models.PositiveIntegerField(default=0)
+    quarters = models.JSONField(default=dict, help_text="From 0 to 95, as text.")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["code", "day"], name="referrals_clickday_one_per_code_and_day")]
+
+    def __str__(self) -> str:
+        return f"{self.code_id} {self.day}: {self.clicks}"
+
+    def add(self, at: datetime) -> None:
+        quarter = str(at.hour * 4 + at.minute // 15)
+        self.quarters[quarter] = self.quarters.get(quarter, 0) + 1
+        self.clicks += 1
 
 
 class LookupCount(models.Model):
@@ -163,5 +228,15 @@ def summary_of(referrer: User | int, at: datetime | None = None, using: str = DE
     totals = dict(shown.order_by().values_list("code").annotate(Count("id")))
     own = ReferralCode.objects.using(using).filter(owner=referrer).order_by("-id")[:100]
     lookups = LookupCount.objects.using(using).filter(owner=referrer).values_list("lookups", flat=True).first()
+    days = ClickDay.objects.using(using).filter(code__owner=referrer)
+    clicks = days.aggregate(total=Sum("clicks", default=0))["total"]
     by_code = [{"code": code.code, "total": totals.get(code.pk, 0)} for code in own]
-    return shown.summary(at) | {"lookups": lookups or 0, "codes": by_code}
+    summary = shown.summary(at)
+    rate = round(summary["total"] / clicks, 4) if clicks else None
+    return summary | {
+        "clicks": clicks,
+        "conversion_rate": rate,
+        "lookups": lookups or 0,
+        "codes": by_code,
+        "series": [],
+    }

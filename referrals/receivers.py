@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from django.db.models import QuerySet
 from django.dispatch import receiver
 
 from referrals import services
 from users.models import User
-from users.signals import account_closed, appearance_changed
+from users.signals import account_closed, appearance_changed, tidying
 
 
 @receiver(account_closed)
@@ -17,3 +18,8 @@ def end_the_code_of_a_closed_account(user: User, **kwargs: Any) -> None:
 @receiver(appearance_changed)
 def show_the_code_with_its_owner_as_they_are_now(user: User, **kwargs: Any) -> None:
     services.drop_any_code(user)
+
+
+@receiver(tidying)
+def hand_in_old_clicks(over: dict[str, QuerySet[Any]], **kwargs: Any) -> None:
+    over["clicks"] = services.clicks_that_are_over()

@@ -2,14 +2,15 @@
 
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
 
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import OpenApiExample, extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
-from config.api.fields import MomentField, StringField, as_text
-from referrals import codes, services
+from config.api.fields import DayField, MomentField, StringField, as_text
+from referrals import codes, figures, services
 from referrals.cache import PublicCode
 from referrals.errors import EndsTooSoon, InvalidCode
 from referrals.models import Referral, ReferralCode, summary_of
@@ -24,6 +25,7 @@ from users.serializers import (
     SignUpSerializer as PlainSignUpSerializer,
 )
 
+ZONES = available_timezones()
 SHORTEST = timedelta(minutes=1)
 LONGEST_YEARS = 5
 ON_THE_WAY = timedelta(milliseconds=500)  # somebody who says "in a minute" means it when they say it
@@ -289,6 +291,12 @@ class ReferralSerializer(serializers.Serializer[Any]):
         }
 
 
+class PointSerializer(serializers.Serializer[Any]):
+    day = serializers.DateField(read_only=True, help_text="The day, or the Monday of the week.")
+    clicks = serializers.IntegerField(read_only=True)
+    registrations = serializers.IntegerField(read_only=True)
+
+
 class CodeTotalSerializer(serializers.Serializer[Any]):
     code = serializers.CharField(read_only=True)
     total = serializers.IntegerField(read_only=True)
@@ -304,8 +312,14 @@ class CodeTotalSerializer(serializers.Serializer[Any]):
                 "last_30_days": 2,
                 "first_at": "2030-01-03T11:00:00Z",
                 "last_at": "2030-01-20T12:00:00Z",
+                "clicks": 16,
+                "conversion_rate": 0.125,
                 "lookups": 5,
                 "codes": [{"code": CODE["code"], "total": 2}],
+                "series": [
+                    {"day": "2030-01-19", "clicks": 0, "registrations": 0},
+                    {"day": "2030-01-20", "clicks": 3, "registrations": 1},
+                ],
             },
             response_only=True,
         )
@@ -319,8 +333,53 @@ class SummarySerializer(serializers.Serializer[Any]):
     last_30_days = serializers.IntegerField(read_only=True)
     first_at = serializers.DateTimeField(read_only=True, allow_null=True)
     last_at = serializers.DateTimeField(read_only=True, allow_null=True)
+    clicks = serializers.IntegerField(read_only=True, help_text="How often people opened their share links.")
+    conversion_rate = serializers.FloatField(
+        read_only=True, allow_null=True, help_text="Registrations for each click; null while there is none."
+    )
     lookups = serializers.IntegerField(read_only=True, help_text="How often their code was looked up by their address.")
     codes = CodeTotalSerializer(many=True, read_only=True, help_text="The newest 100 codes, the newest first.")
+    series = PointSerializer(many=True, read_only=True, help_text="Where it is asked for by `interval`; else empty.")
+
+
+class ZoneField(StringField):
+    """A time zone by its name in the IANA database."""
+
+    default_error_messages = {"invalid_choice": _("Name a time zone, like Europe/Berlin.")}
+
+    def to_internal_value(self, data: Any) -> str:
+        name = super().to_internal_value(data)
+        return name if name in ZONES else self.fail("invalid_choice")
+
+
+class SeriesQuerySerializer(serializers.Serializer[Any]):
+    """Which series of a summary is wanted; none, where `interval` is not there."""
+
+    interval = serializers.ChoiceField(["day", "week"], required=False)
+    tz = ZoneField(default="UTC")
+
+    default_error_messages = {
+        "no_interval": _("Say by which interval: day or week."),
+        "backwards": _("This day is after the last one."),
+        "too_long": _("A series has 366 points at most."),
+    }
+
+    def get_fields(self) -> dict[str, Any]:
+        return super().get_fields() | {"from": DayField(required=False), "to": DayField(required=False)}
+
+    def validate(self, query: dict[str, Any]) -> dict[str, Any]:
+        interval, zone = query.get("interval"), ZoneInfo(query["tz"])
+        if interval is None:
+            if self.initial_data.keys() & self.fields.keys():
+                raise serializers.ValidationError({"interval": self.error_messages["no_interval"]}, "required")
+            return {}
+        last = query.get("to", timezone.now().astimezone(zone).date())
+        first = query.get("from", last - figures.USUAL[interval])
+        if first > last:
+            raise serializers.ValidationError({"from": self.error_messages["backwards"]}, "backwards")
+        if len(figures.days_of(interval, first, last)) > figures.MOST:
+            raise serializers.ValidationError({"from": self.error_messages["too_long"]}, "too_long")
+        return {"interval": interval, "first": first, "last": last, "zone": zone}
 
 
 class KeptCodeSerializer(CodeSerializer):
@@ -342,8 +401,11 @@ class KeptCodeSerializer(CodeSerializer):
                     "last_30_days": 0,
                     "first_at": "2030-01-03T11:00:00Z",
                     "last_at": "2030-01-03T11:00:00Z",
+                    "clicks": 4,
+                    "conversion_rate": 0.25,
                     "lookups": 0,
                     "codes": [{"code": CODE["code"], "total": 1}],
+                    "series": [],
                 },
                 "language": "en",
                 "sign_ins": [

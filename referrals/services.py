@@ -1,10 +1,12 @@
 """Every write that locks, spans rows or announces something."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
+from operator import attrgetter
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.db.models.functions import Least, Now
 from django.utils import timezone
 
@@ -21,7 +23,7 @@ from referrals.errors import (
     InvalidCode,
     NoActiveCode,
 )
-from referrals.models import LookupCount, Referral, ReferralCode, ReferralCodeQuerySet
+from referrals.models import Click, ClickDay, LookupCount, Referral, ReferralCode, ReferralCodeQuerySet
 from referrals.signals import referral_created
 from users import limits
 from users.deadlocks import again_after_deadlock
@@ -31,6 +33,12 @@ from users.services import lock_account, open_account, prepare_account
 
 HELD_BACK_FOR = timedelta(days=365)
 """How long nobody else can choose a code after its end."""
+
+AGAIN_AFTER = timedelta(minutes=30)
+"""How long a visitor's clicks on one link are one."""
+
+CLICKS_KEPT_A_DAY = 10_000
+"""Of one code."""
 
 
 @transaction.atomic
@@ -162,6 +170,49 @@ def check_code(typed: str, *, to_show: bool = False, good_ones_count: bool = Fal
     elif not good_ones_count:
         check.refund()
     return found
+
+
+@transaction.atomic
+def count_clicks(clicks: Iterable[Click]) -> int:
+    """Count clicks, and tell how many did: one per visitor, code and half hour from the last one that did.
+
+    Of a code and a day so many are kept as rows; those after them only add to the sum of the day, so that no flood
+    fills the table. The rows of the sums are locked first, in one order: what is said here holds for any number of
+    writers.
+    """
+    clicks = sorted(clicks, key=attrgetter("clicked_at"))
+    wanted = sorted({(click.code_id, click.clicked_at.date()) for click in clicks})
+    ClickDay.objects.bulk_create([ClickDay(code_id=code, day=day) for code, day in wanted], ignore_conflicts=True)
+    days = ClickDay.objects.filter(code__in={code for code, _day in wanted}, day__in={day for _code, day in wanted})
+    sums = {(day.code_id, day.day): day for day in days.order_by("code_id", "day").select_for_update(no_key=True)}
+    recent = Click.objects.filter(
+        code__in={click.code_id for click in clicks},
+        visitor__in={click.visitor for click in clicks},
+        clicked_at__gt=clicks[0].clicked_at - AGAIN_AFTER,
+    )
+    last = {
+        (code, visitor): at
+        for code, visitor, at in recent.order_by("clicked_at").values_list("code_id", "visitor", "clicked_at")
+    }
+    counted, kept = 0, []
+    for click in clicks:
+        before = last.get((click.code_id, click.visitor))
+        if before and abs(click.clicked_at - before) < AGAIN_AFTER:
+            continue
+        last[click.code_id, click.visitor] = click.clicked_at
+        day = sums[click.code_id, click.clicked_at.date()]
+        if day.clicks < CLICKS_KEPT_A_DAY:
+            kept.append(click)
+        day.add(click.clicked_at)
+        counted += 1
+    Click.objects.bulk_create(kept)
+    ClickDay.objects.bulk_update(sums.values(), ["clicks", "quarters"])
+    return counted
+
+
+def clicks_that_are_over() -> QuerySet[Click]:
+    over = Click.objects.filter(clicked_at__lt=timezone.now() - timedelta(days=settings.CLICK_RETENTION_DAYS))
+    return over.order_by("clicked_at") if settings.CLICK_RETENTION_DAYS else over.none()
 
 
 def look_up(email: str, by: User) -> ReferralCode:

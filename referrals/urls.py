@@ -1,7 +1,8 @@
 from django.urls import include, path
 from rest_framework.routers import Route, SimpleRouter
 
-from referrals.views import ReferralCodeViewSet, ReferralViewSet, RegisterViewSet, share_page
+from referrals.pages import current_code, share_page
+from referrals.views import ReferralCodeViewSet, ReferralViewSet, RegisterViewSet
 
 
 class Router(SimpleRouter):
@@ -22,5 +23,6 @@ router.register("referrals", ReferralViewSet, basename="referrals")
 
 urlpatterns = [
     path("api/", include(router.urls)),
+    path("r/current", current_code, name="current-code"),
     path("r/<str:code>", share_page, name="share"),
 ]

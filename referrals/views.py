@@ -1,12 +1,10 @@
-"""The calls under `/api`, and the page that a share link leads to."""
+"""The calls under `/api`."""
 
 from functools import partial
 from typing import Any
 
-from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.http import Http404
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_safe
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
@@ -22,9 +20,8 @@ from rest_framework.viewsets import GenericViewSet
 from config.api import replica
 from config.api.pagination import NewestFirst
 from config.api.prepared import Row
-from config.api.problems import problem_or_page
 from config.api.schema import refuses
-from referrals import services
+from referrals import figures, services
 from referrals.errors import (
     ActiveCodeExists,
     AlreadyReferred,
@@ -36,6 +33,7 @@ from referrals.errors import (
 )
 from referrals.models import Referral, ReferralCode, page_of, summary_of
 from referrals.permissions import SelfOrReferralStaff
+from referrals.renderers import FormatInQuery, PngQrRenderer, SvgQrRenderer
 from referrals.serializers import (
     AccountSerializer,
     ClaimSerializer,
@@ -48,10 +46,11 @@ from referrals.serializers import (
     PublicCodeSerializer,
     ReferralSerializer,
     RegisterSerializer,
+    SeriesQuerySerializer,
     SummarySerializer,
 )
 from users import limits
-from users.errors import EmailTaken, LimitReached, LimitsUnavailable, UsernameTaken
+from users.errors import EmailTaken, LimitReached, UsernameTaken
 from users.models import User
 from users.tokens import SignedInRequest
 
@@ -62,6 +61,21 @@ EMAIL = OpenApiParameter(
 CODE = OpenApiParameter(
     "code", OpenApiTypes.STR, OpenApiParameter.PATH, description="In any case, with or without its dashes."
 )
+
+FORMAT = OpenApiParameter(
+    "format",
+    enum=["svg", "png"],
+    description="Of the picture; left out, the `Accept` header decides, and `svg` where that takes both.",
+)
+
+SERIES = [
+    OpenApiParameter("interval", enum=["day", "week"], description="Of the series; left out, there is none."),
+    OpenApiParameter(
+        "from", OpenApiTypes.DATE, description="Its first day; 29 days or 11 weeks before `to` if left out."
+    ),
+    OpenApiParameter("to", OpenApiTypes.DATE, description="Its last day; today if left out."),
+    OpenApiParameter("tz", description="The time zone that days are of, like `Europe/Berlin`; UTC if left out."),
+]
 
 ID = OpenApiParameter(
     "id", {"type": "integer", "minimum": 0}, OpenApiParameter.PATH, description="Your own, as `/auth/users/me/` has it."
@@ -140,6 +154,22 @@ class ReferralCodeViewSet(GenericViewSet[ReferralCode]):
             services.mail_code_of(email, asked_by=request.user)
         return Response(MailedSerializer({"detail": _("The e-mail is on its way.")}).data)
 
+    @extend_schema(
+        parameters=[FORMAT],
+        responses={(200, "image/svg+xml"): OpenApiTypes.BINARY, (200, "image/png"): OpenApiTypes.BINARY},
+    )
+    @action(detail=False, renderer_classes=[SvgQrRenderer, PngQrRenderer], content_negotiation_class=FormatInQuery)
+    @refuses(NoActiveCode)
+    def qr(self, request: SignedInRequest) -> Response:
+        """Draw my QR code
+
+        The `share_url` of your own active code as a picture, for paper and for screens: SVG, or PNG.
+        """
+        code = self.get_queryset().filter(owner=request.user).first()
+        if code is None:
+            raise NoActiveCode
+        return Response(code.share_url)
+
     @extend_schema(parameters=[CODE], responses=PublicCodeSerializer, auth=[])
     @refuses(NoActiveCode, LimitReached)
     def retrieve(self, request: Request, code: str) -> Response:
@@ -212,18 +242,26 @@ class ReferralViewSet(GenericViewSet[Referral]):
         page = replica.read(page_in, by=request.user.pk)
         return paginator.get_paginated_response(ReferralSerializer(page, many=True).data)
 
-    @extend_schema(parameters=[ID], responses=SummarySerializer)
+    @extend_schema(parameters=[ID, *SERIES], responses=SummarySerializer)
     @action(detail=True)
     @refuses(PermissionDenied, NotFound)
     def summary(self, request: SignedInRequest, pk: str) -> Response:
         """Sum referrals up
 
         How many registered with this user's codes, in all, lately, and by code; the same people see it who see the
-        list.
+        list. With `interval` comes a series of clicks and registrations, with a point for each day, or each week from
+        Monday on, in the time zone of `tz`: 366 points at most, those with nothing in them too.
         """
         referrer = self._referrer(pk)
-        summary = replica.read(lambda database: summary_of(referrer, using=database), by=request.user.pk)
-        return Response(SummarySerializer(summary).data)
+        query = SeriesQuerySerializer(data=request.query_params)
+        query.is_valid(raise_exception=True)
+
+        def ask(database: str) -> dict[str, Any]:
+            asked = query.validated_data
+            series = figures.series(referrer, **asked, using=database) if asked else []
+            return summary_of(referrer, using=database) | {"series": series}
+
+        return Response(SummarySerializer(replica.read(ask, by=request.user.pk)).data)
 
     @extend_schema(request=ClaimSerializer, responses={201: AccountSerializer})
     @action(["post"], detail=False, permission_classes=[IsAuthenticated])
@@ -245,13 +283,3 @@ class ReferralViewSet(GenericViewSet[Referral]):
         if str(self.request.user.pk) != pk and not User.objects.filter(pk=pk).exists():
             raise Http404
         return int(pk)
-
-
-@require_safe
-def share_page(request: HttpRequest, code: str) -> HttpResponse:
-    """Where a share link leads: who invites, until when, and how to register."""
-    try:
-        found = services.check_code(code, to_show=True)
-    except (LimitReached, LimitsUnavailable) as refusal:
-        return problem_or_page(request, refusal)
-    return render(request, "pages/share.html", {"code": found}, status=200 if found else 404)

@@ -10,6 +10,7 @@ from django.utils import timezone
 from social_django.models import Association, Nonce
 
 from users.models import AuditEvent, MailRequest, OutgoingEmail, PendingUndo, TokenFamily, Usage
+from users.signals import tidying
 
 BITE = 1000  # rows
 
@@ -33,6 +34,7 @@ def delete_what_is_over() -> dict[str, int]:
         "mails": _older(OutgoingEmail.objects.filter(through), settings.MAIL_RETENTION_DAYS),
         "events": _older(AuditEvent.objects.all(), settings.AUDIT_RETENTION_DAYS),
     }
+    tidying.send(None, over=over)
     return {name: _delete(rows) for name, rows in over.items()}
 
 

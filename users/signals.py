@@ -7,3 +7,6 @@ account_closed = Signal()
 
 appearance_changed = Signal()
 """Somebody has a new username, was blocked or unblocked; the row says so already. Arguments: user."""
+
+tidying = Signal()
+"""What is over is about to be deleted. Arguments: over, {name: rows}, to which others add what is theirs."""

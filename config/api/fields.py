@@ -69,6 +69,20 @@ MOMENT_SCHEMA = [
 ]
 
 
+class DayField(AsSent, serializers.DateField):
+    """A day of this millennium."""
+
+    default_error_messages = {"invalid": _("Write a date, like 2030-12-31, between the years 2000 and 2999.")}
+
+    def to_internal_value(self, value: Any) -> date:
+        try:
+            if isinstance(value, str) and DAY.fullmatch(value) and value.startswith("2"):
+                return date.fromisoformat(value)
+        except ValueError:
+            pass
+        return self.fail("invalid")
+
+
 @extend_schema_field({"anyOf": MOMENT_SCHEMA})
 class MomentField(AsSent, serializers.DateTimeField):
     """A moment in UTC, read from RFC 3339: a date and time with an offset, or a bare date for the end of that day."""

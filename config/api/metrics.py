@@ -64,6 +64,7 @@ REPLICA_READS = Counter(
 )
 REGISTRATIONS = Counter("referral_registrations", "Accounts that were opened", registry=OWN)
 REFERRALS = Counter("referral_referrals", "Accounts that somebody brought in", registry=OWN)
+CLICKS = Counter("referral_clicks", "Visits of share links, by what came of them", ["outcome"], registry=OWN)
 
 Ask = Callable[[], Iterable[Metric]]
 Failure = type[Exception] | tuple[type[Exception], ...]

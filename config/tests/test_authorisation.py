@@ -47,6 +47,7 @@ GET    /api/referral-code/                    401       401     401     200     
 DELETE /api/referral-code/                    401       401     401     204        204   204   204   204    204
 GET    /api/referral-code/email/              401       401     401     200        200   200   200   200    200
 POST   /api/referral-code/email/              401       401     401     200        200   200   200   200    200
+GET    /api/referral-code/qr/                 401       401     401     200        200   200   200   200    200
 GET    /api/referral-code/{code}/             200       200     200     200        200   200   200   200    200
 POST   /api/register-with-referral/           201       201     201     201        201   201   201   201    201
 POST   /api/referrals/claim/                  401       401     401     201        201   201   201   201    201

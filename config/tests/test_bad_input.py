@@ -290,7 +290,7 @@ def test_a_client_that_takes_no_json_is_told_so(operation, ready):
     """B2"""
     call = ready(operation)
     with nothing_stored():
-        for accept in ("text/html", "application/xml", "image/*", "text/json", "*", "a/b/c", ";", "a/b;c*=x''y"):
+        for accept in ("text/html", "application/xml", "video/*", "text/json", "*", "a/b/c", ";", "a/b;c*=x''y"):
             assert call.send(HTTP_ACCEPT=accept).status_code == 406, accept
 
 
@@ -477,7 +477,7 @@ def test_strange_headers_and_cookies_change_nothing(operation, ready):
     }
     done = []
     for headers, query in (({}, {}), (strange, {"format": "xml", "_method": "DELETE", "page": "abc", "": ""})):
-        call.query.update(query)
+        call.query.update({name: text for name, text in query.items() if name not in operation.parameters("query")})
         with undone():
             assert call.send(**headers).status_code == operation.success
             done.append(changes(before, stored())[0])

@@ -163,6 +163,9 @@ def test_an_invitation_shows_the_code_while_it_is_good(browser, service, api, lo
         expect(page.get_by_role("heading", level=1)).to_contain_text(owner["username"])
         expect(page.get_by_text(code, exact=True)).to_be_visible()
         assert_it_looks_right(page, look)
+        page.locator("summary").click()
+        expect(page.get_by_text("/api/register-with-referral/")).to_be_visible()
+        assert_it_looks_right(page, look)
 
     api.delete("/api/referral-code/", headers=owner["headers"])
     with window(browser, service, status=404, **look) as page:

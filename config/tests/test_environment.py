@@ -60,6 +60,8 @@ IN_THE_OPEN = {"PUBLIC_URL": "https://refer.example.com"}
         ({"CORS_ORIGINS": "https://app.example.com/"}, "CORS_ORIGINS"),
         ({"CORS_ORIGINS": "http://app.example.com"}, "CORS_ORIGINS"),
         ({"CORS_ORIGINS": "https://app.example.com,http://localhost:3000"}, ""),
+        ({"SIGNUP_URL": "http://app.example.com/join"}, "SIGNUP_URL"),
+        ({"SIGNUP_URL": "https://app.example.com/join?plan=free"}, ""),
         (REDIS, "DATABASE_URL"),
         ({"TRUSTED_PROXIES": ""}, "TRUSTED_PROXIES"),
         ({"TRUSTED_PROXIES": "10.0.0.1,::/0"}, "TRUSTED_PROXIES"),

@@ -34,11 +34,13 @@ GET POST PUT      /account/change-email/<uid>/<token>/
 GET POST PUT      /account/keep-email/<uid>/<token>/
 DELETE GET POST   /api/referral-code/
 GET POST          /api/referral-code/email/
+GET               /api/referral-code/qr/
 GET               /api/referral-code/(?P<code>[^/]+)/
 POST              /api/register-with-referral/
 POST              /api/referrals/claim/
 GET               /api/referrals/(?P<pk>0|[1-9][0-9]{0,18})/
 GET               /api/referrals/(?P<pk>0|[1-9][0-9]{0,18})/summary/
+current_code      /r/current
 share_page        /r/<str:code>
 GET               /api/schema/
 GET               /redoc/

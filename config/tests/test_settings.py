@@ -113,6 +113,12 @@ def settings_of(folder: Path, **environment: str) -> dict:
         ({"MAIL_RETENTION_DAYS": "6", "AUDIT_RETENTION_DAYS": "89"}, "MAIL_RETENTION_DAYS AUDIT_RETENTION_DAYS"),
         ({"MAIL_RETENTION_DAYS": "-1", "AUDIT_RETENTION_DAYS": "1e9"}, "MAIL_RETENTION_DAYS AUDIT_RETENTION_DAYS"),
         ({"PUBLIC_URL": "http://refer.example.com:hunter2"}, "PUBLIC_URL"),
+        (
+            {"ATTRIBUTION_WINDOW_DAYS": "366", "CLICK_RETENTION_DAYS": "-1"},
+            "ATTRIBUTION_WINDOW_DAYS CLICK_RETENTION_DAYS",
+        ),
+        ({"SIGNUP_URL": "hunter2.example.com/join"}, "SIGNUP_URL"),
+        ({"SIGNUP_URL": "javascript:hunter2()"}, "SIGNUP_URL"),
     ],
 )
 def test_a_wrong_setting_stops_the_start_with_its_name_and_without_its_value(tmp_path, environment, names):

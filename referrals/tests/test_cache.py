@@ -30,7 +30,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 CODE = "ADA-2030"
 PATH = f"/api/referral-code/{CODE}/"
-KEY = "referral_service:1:code:1:ADA2030"
+KEY = "referral_service:1:code:2:ADA2030"
 
 
 @pytest.fixture
@@ -96,11 +96,12 @@ def test_the_page_of_a_share_link_is_made_of_what_is_kept(client, api, ada, djan
         assert looked_up(api) == (200, "ada")
 
 
-def test_what_anyone_may_see_is_kept_as_text_and_nothing_else(api, ada, redis):
+def test_what_is_shown_is_kept_as_text_with_the_numbers_of_the_rows_and_nothing_else(api, ada, redis):
     api.get(PATH)
     assert redis.keys() == [KEY]
-    kept = json.loads(redis.get(KEY))
-    assert kept == {"code": CODE, "username": "ada", "expires_at": ada.referral_codes.get().expires_at.isoformat()}
+    code, kept = ada.referral_codes.get(), json.loads(redis.get(KEY))
+    shown = {"code": CODE, "username": "ada", "expires_at": code.expires_at.isoformat()}
+    assert kept == {"id": code.pk, "owner_id": ada.pk} | shown
 
 
 def test_an_answer_to_a_wrong_code_is_not_kept(api, redis):

@@ -61,12 +61,13 @@ COSTS = [
     ("check_an_access_token", 1, None, lambda client: {"token": str(RefreshToken.for_user(grace()).access_token)}),
     ("sign_out", 2, None, refresh),
     ("sign_out_everywhere", 5, None, None),
-    ("export_my_data", 12, None, None),
+    ("export_my_data", 13, None, None),
     ("show_a_code", 2, None, None),
     ("create_my_code", 6, None, lambda client: {"expiration_date": tomorrow().isoformat()}),
     ("delete_my_code", 3, None, None),
     ("mail_a_code_by_get", 3, None, None),
     ("mail_a_code", 3, None, lambda client: {}),
+    ("draw_my_qr_code", 2, None, None),
     ("check_a_code", 1, "/api/referral-code/GRACE-CODE/", None),
     ("register_with_a_code", 8, None, lambda client: SIGN_UP | {"referral_code": "GRACE-CODE"}),
     ("list_the_providers", 0, None, None),
@@ -74,7 +75,7 @@ COSTS = [
     ("come_back_from_a_provider", 12, "/auth/o/github/", back_from_github),
     ("name_who_brought_me", 7, None, lambda client: {"referral_code": "OLDER-CODE"}),
     ("list_referrals", 2, "/api/referrals/{grace}/", None),
-    ("sum_referrals_up", 5, "/api/referrals/{grace}/summary/", None),
+    ("sum_referrals_up", 6, "/api/referrals/{grace}/summary/", None),
 ]
 
 

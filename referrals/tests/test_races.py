@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from config.tests.at_once import (
     database_for_threads,
@@ -14,7 +15,7 @@ from config.tests.at_once import (
 from conftest import check_invariants
 from referrals import services
 from referrals.errors import ActiveCodeExists, AlreadyReferred, CodeTaken, InvalidCode, NoActiveCode
-from referrals.models import Referral, ReferralCode
+from referrals.models import Click, ClickDay, Referral, ReferralCode
 from referrals.tests.factories import PASSWORD, make_code, tomorrow
 from users.errors import EmailTaken, InvalidToken
 from users.models import User
@@ -53,6 +54,22 @@ def test_issue_code_waits_for_a_deletion_and_gives_a_new_code_after_it():
         services.retire_code(code.owner)
         late = start(services.issue_code, owner=code.owner, expires_at=tomorrow())
     assert late.result() == ReferralCode.objects.get(retired_at=None)
+
+
+def test_a_writer_of_clicks_waits_for_another_before_it_looks_who_counted():
+    """R11: the other one here has the sum of the day, and is about to write."""
+    code, now = make_code(), timezone.now()
+
+    def click(visitor: str) -> Click:
+        return Click(code=code, clicked_at=now, device="phone", visitor=visitor)
+
+    services.count_clicks([click("first")])
+    with transaction_in_progress() as start:
+        ClickDay.objects.select_for_update(no_key=True).get()
+        late = start(services.count_clicks, [click("second"), click("third")])
+        assert services.count_clicks([click("second")]) == 1
+    assert late.result() == 1
+    assert Click.objects.count() == ClickDay.objects.get().clicks == 3
 
 
 def test_of_two_who_choose_one_code_at_once_one_is_refused():

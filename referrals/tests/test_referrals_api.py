@@ -162,7 +162,10 @@ def test_the_summary_counts_by_time_and_by_code(as_user):
         "total": 4,
         "last_7_days": 2,
         "last_30_days": 3,
+        "clicks": 0,
+        "conversion_rate": None,
         "lookups": 0,
+        "series": [],
         "codes": [{"code": "NEW-CODE", "total": 1}, {"code": "OLD-CODE", "total": 3}],
     }
     assert first_at < last_at == last.created_at.isoformat().replace("+00:00", "Z")
@@ -176,6 +179,9 @@ def test_the_summary_of_nobody_is_empty(as_user):
         "last_30_days": 0,
         "first_at": None,
         "last_at": None,
+        "clicks": 0,
+        "conversion_rate": None,
         "lookups": 0,
         "codes": [],
+        "series": [],
     }

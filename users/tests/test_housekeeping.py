@@ -32,7 +32,7 @@ def housekeeping() -> str:
 
 
 def said(delivered: int = 0, **rows: int) -> str:
-    names = ("counts", "logins", "undos", "requests", "sessions", "states", "nonces", "mails", "events")
+    names = ("counts", "logins", "undos", "requests", "sessions", "states", "nonces", "mails", "events", "clicks")
     return f"Delivered {delivered} mails; deleted {', '.join(f'{rows.get(name, 0)} {name}' for name in names)}.\n"
 
 
