@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 MANAGE := DJANGO_SETTINGS_MODULE=config.tests.settings $(BIN)/python manage.py
 
-.PHONY: run prod-local prod-local-test test check test-sqlite test-postgres test-slow test-faults lock messages
+.PHONY: run prod-local prod-local-test test check test-sqlite test-postgres test-slow test-faults bench lock messages
 
 run: .venv/run.stamp
 	@$(BIN)/python manage.py migrate --verbosity 0
@@ -45,6 +45,10 @@ test-slow: .venv/dev.stamp
 # Kills, freezes and starves the service; FAULT_CYCLES says how often, WAVE_REGISTRATIONS how many sign up.
 test-faults: .venv/dev.stamp
 	$(BIN)/pytest faults -n 0 -s --show-capture=no $(FAULTS)
+
+# Beside a reference written for speed alone, with wrk; BENCH says what else, BENCH_* how much: docs/performance.md.
+bench: .venv/dev.stamp
+	$(BIN)/python -m bench $(BENCH)
 
 # A stamp tells what is installed: a second start looks at two dates and nothing else.
 .venv/run.stamp: requirements.txt

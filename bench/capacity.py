@@ -6,24 +6,22 @@ machine is doing: milliseconds a call of each, and the bytes of write-ahead log.
 """
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from itertools import count
-from pathlib import Path
 from threading import local
 from urllib.parse import urlsplit
 
 import psycopg
 
+from bench.machine import cpu_seconds, named
 from config.tests.live import Service, running_service
 
 PASSWORD = "correct horse battery"  # noqa: S105 (of accounts made up here)
 CLIENTS = 4
-TICK = os.sysconf("SC_CLK_TCK")
 Call = tuple[str, str, dict | None, str]
 
 _connections, _numbers = local(), count(1)
@@ -40,19 +38,6 @@ def ask(service: Service, call: Call) -> dict:
     if answer.status >= 300:
         raise SystemExit(f"{method} {path}: {answer.status} {content[:200]!r}")
     return json.loads(content) if content else {}
-
-
-def seconds_of(processes: Callable[[str], bool]) -> float:
-    """Processor time that all processes whose command line is one of these have used."""
-    ticks = 0
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_text().replace("\0", " ")
-            if processes(command):
-                ticks += sum(map(int, (folder / "stat").read_text().rpartition(")")[2].split()[11:13]))
-        except OSError:  # it ended meanwhile
-            continue
-    return ticks / TICK
 
 
 def fill(database: psycopg.Connection, referrer: int, code: int, referrals: int) -> None:
@@ -83,7 +68,7 @@ def main() -> None:
         ada_id = ask(service, ("POST", "/auth/users/", ada | {"username": "ada"}, ""))["id"]
         token = ask(service, ("POST", "/auth/jwt/create/", ada, ""))["access"]
         code = ask(service, ("POST", "/api/referral-code/", {"expiration_date": "2030-12-31"}, token))["code"]
-        [code_id] = database.execute("SELECT id FROM referrals_referralcode").fetchone()
+        [[code_id]] = database.execute("SELECT id FROM referrals_referralcode").fetchall()
         fill(database, ada_id, code_id, referrals)
 
         def register() -> None:
@@ -100,10 +85,10 @@ def main() -> None:
             answer = ask(service, ("POST", "/auth/jwt/refresh/", {"refresh": pair["refresh"]}, ""))
             _connections.refresh = answer["refresh"]
 
-        def read(path: str) -> Callable[[], None]:
-            return lambda: ask(service, ("GET", path, None, token)) and None
+        def read(path: str) -> Callable[[], object]:
+            return lambda: ask(service, ("GET", path, None, token))
 
-        kinds: dict[str, Callable[[], None]] = {
+        kinds: dict[str, Callable[[], object]] = {
             "register with a code": register,
             "sign in": log_in,
             "refresh": refresh,
@@ -112,18 +97,17 @@ def main() -> None:
             "check a code": read(f"/api/referral-code/{code}/"),
             "summary": read(f"/api/referrals/{ada_id}/summary/"),
         }
-        web, postgres = (lambda line: "config.serve" in line), (lambda line: f" {name} " in line)
         print("| call | web, ms | PostgreSQL, ms | log, bytes |\n|---|---|---|---|")
         with ThreadPoolExecutor(CLIENTS) as pool:
 
-            def run(call: Callable[[], None], times: int) -> None:
+            def run(call: Callable[[], object], times: int) -> None:
                 for done in [pool.submit(call) for _time in range(times)]:
                     done.result()
 
             def state() -> tuple[float, float, int]:
                 time.sleep(1)  # for what is done after the answers
-                [log] = database.execute("SELECT pg_current_wal_insert_lsn() - '0/0'").fetchone()
-                return seconds_of(web) * 1000, seconds_of(postgres) * 1000, int(log)
+                [[log]] = database.execute("SELECT pg_current_wal_insert_lsn() - '0/0'").fetchall()
+                return cpu_seconds(named("config.serve")) * 1000, cpu_seconds(named(f" {name} ")) * 1000, int(log)
 
             for title, call in kinds.items():
                 run(call, 20)
@@ -134,9 +118,9 @@ def main() -> None:
                 print(f"| {title} | {spent[0]:.2f} | {spent[1]:.2f} | {spent[2]:,.0f} |", flush=True)
         print("\n| table | rows | bytes a row, with its indexes |\n|---|---|---|")
         for table in ("users_user", "referrals_referral"):
-            rows, size = database.execute(
+            [[rows, size]] = database.execute(
                 f"SELECT count(*), pg_total_relation_size('{table}') FROM {table}"  # noqa: S608 (names from above)
-            ).fetchone()
+            ).fetchall()
             print(f"| {table} | {rows:,} | {size / rows:,.0f} |")
         database.close()
 

@@ -1,0 +1,1 @@
+"""The list of referrals, cut short after each stage of its making: for the waterfall."""

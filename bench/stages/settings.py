@@ -1,0 +1,9 @@
+"""The settings of the service, with the stages among its paths."""
+
+import os
+
+from config.settings import *  # noqa: F403
+
+ROOT_URLCONF = "bench.stages.urls"
+if os.environ.get("BENCH_STAGE") == "bare":
+    MIDDLEWARE = []
