@@ -211,6 +211,15 @@ class Referral(models.Model):
         return f"{self.referrer_id} → {self.referred_id}"
 
 
+_CODE = [field.attname for field in ReferralCode._meta.concrete_fields]
+_FINDABLE = Prepared(lambda email: ReferralCode.objects.findable(email).values_list(*_CODE), "somebody@example.com")
+
+
+def find_code_of(email: str, using: str = DEFAULT_DB_ALIAS) -> ReferralCode | None:
+    """The code that `ReferralCodeQuerySet.findable` finds for a canonical address."""
+    return next((ReferralCode.from_db(using, _CODE, row) for row in _FINDABLE.rows(email, using=using)), None)
+
+
 _PAGE = Prepared(
     lambda referrer, bound, _all, *shape: Referral.objects.shown().page(referrer, bound, *shape), ID, ANOTHER_ID
 )

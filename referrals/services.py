@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from functools import partial
 from operator import attrgetter
 
 from django.conf import settings
@@ -23,7 +24,7 @@ from referrals.errors import (
     InvalidCode,
     NoActiveCode,
 )
-from referrals.models import Click, ClickDay, LookupCount, Referral, ReferralCode, ReferralCodeQuerySet
+from referrals.models import Click, ClickDay, LookupCount, Referral, ReferralCode, ReferralCodeQuerySet, find_code_of
 from referrals.signals import referral_created
 from users import limits
 from users.deadlocks import again_after_deadlock
@@ -221,7 +222,7 @@ def look_up(email: str, by: User) -> ReferralCode:
     Raises NoActiveCode, the same for who is unknown, has no code or does not want to be found, and LimitReached.
     """
     limits.count_lookup(by)
-    code = replica.read(lambda database: ReferralCode.objects.using(database).findable(email).first(), by=by.pk)
+    code = replica.read(partial(find_code_of, email), by=by.pk)
     if code is None:
         raise NoActiveCode
     count = LookupCount.objects.filter(pk=code.owner_id)

@@ -64,12 +64,7 @@ class AccessToken(_Checked, tokens.AccessToken):
     @property
     def user(self) -> User:
         """The account the token speaks for now. Raises InvalidToken where it speaks for none any more."""
-        version = _whole(self, "ver")
-        for row in _ACTIVE.rows(_whole(self, "sub")):
-            user = User.from_db(DEFAULT_DB_ALIAS, _COLUMNS, row)
-            if user.token_version == version:
-                return user
-        raise InvalidToken
+        return _owner_of(self)
 
     @property
     def is_fresh(self) -> bool:
@@ -105,9 +100,7 @@ class RefreshToken(_Checked, tokens.RefreshToken):
         successor = RefreshToken()
         successor.payload |= {claim: self.get(claim) for claim in ("sub", "ver", "fam", "end", "auth_time")}
         successor["exp"] = min(successor["exp"], _whole(self, "end"))
-        alive = User.objects.filter(pk=_whole(self, "sub"), is_active=True, token_version=_whole(self, "ver"))
-        if not alive.exists():
-            raise InvalidToken
+        _owner_of(self)
         rotation = TokenFamily.rotate(_whole(self, "fam"), str(self["jti"]), str(successor["jti"]))
         if rotation is TokenFamily.Rotation.REUSED:
             audit.record(AuditEvent.Kind.TOKEN_REUSED, _whole(self, "sub"))
@@ -124,6 +117,16 @@ class RefreshToken(_Checked, tokens.RefreshToken):
     @property
     def pair(self) -> dict[str, str]:
         return {"access": str(self.access_token), "refresh": str(self)}
+
+
+def _owner_of(token: tokens.Token) -> User:
+    """The account that a token speaks for now. Raises InvalidToken where it speaks for none any more."""
+    version = _whole(token, "ver")
+    for row in _ACTIVE.rows(_whole(token, "sub")):
+        user = User.from_db(DEFAULT_DB_ALIAS, _COLUMNS, row)
+        if user.token_version == version:
+            return user
+    raise InvalidToken
 
 
 def _whole(token: tokens.Token, claim: str) -> int:
