@@ -18,6 +18,6 @@ def keep_our_log_lines(**signal: Any) -> None:
     """Celery leaves alone what somebody else has set up: Django has, by `LOGGING`."""
 
 
-def be_brief() -> None:
-    """In a web process, wait for a silent broker as short as a request may: what is not queued is found in its row."""
+def wait_briefly_for_the_broker() -> None:
+    """In a web process: a silent broker keeps a request for a second. What is not queued is found in its row."""
     app.conf.broker_transport_options = app.conf.broker_transport_options | {"socket_timeout": 1}

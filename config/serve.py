@@ -75,10 +75,10 @@ def serve() -> None:
         Thread(target=_stop_with_parent, daemon=True).start()
         use_pool()
         try:
-            from config.celery import be_brief
+            from config.celery import wait_briefly_for_the_broker
             from config.wsgi import application
 
-            be_brief()
+            wait_briefly_for_the_broker()
         except Exception:
             logging.exception("the service cannot be loaded")  # as a line like all others
             raise SystemExit(1) from None

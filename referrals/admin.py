@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from referrals.models import Referral, ReferralCode
+from referrals.models import Click, Referral, ReferralCode
 from users.admin import ReadOnlyAdmin
 
 
@@ -46,5 +46,16 @@ class ReferralAdmin(ReadOnlyAdmin):
     list_select_related = ("referred", "referrer", "code")
     search_fields = ("referrer__username", "referrer__email", "referred__username", "referred__email", "code__code")
     date_hierarchy = "created_at"
+    ordering = ("-id",)
+    show_full_result_count = False
+
+
+@admin.register(Click)
+class ClickAdmin(ReadOnlyAdmin):
+    list_display = ("code", "clicked_at", "channel", "site", "device")
+    list_filter = ("clicked_at", "device")
+    list_select_related = ("code",)
+    search_fields = ("code__code", "code__owner__username", "channel", "site")
+    date_hierarchy = "clicked_at"
     ordering = ("-id",)
     show_full_result_count = False

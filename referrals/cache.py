@@ -20,7 +20,7 @@ from django.db.models.functions import Now
 from redis import RedisError
 
 from config.api import metrics
-from config.api.prepared import Prepared
+from config.api.compiled import CompiledQuery
 from referrals.models import ReferralCode, Shared
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ OLDEST = 10
 TOMBSTONE_LIFE = 15  # more than OLDEST and what Redis may take
 
 
-_USABLE = Prepared(
+_USABLE = CompiledQuery(
     lambda folded: (
         ReferralCode.objects.usable()
         .filter(folded=folded)

@@ -19,6 +19,7 @@ from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
 from config.api import context, metrics
+from config.api.problems import out_of_service
 from referrals import services
 from referrals.cache import PublicCode
 from referrals.models import Click
@@ -81,11 +82,15 @@ def note(request: HttpRequest, code: PublicCode) -> None:
         device=device_of(agent),
         visitor=visitor.hexdigest()[:16],
     )
+    _put(click)
+    _begin()
+
+
+def _put(click: Click) -> None:
     try:
         _waiting.put_nowait(click)
     except queue.Full:
         metrics.CLICKS.labels("dropped").inc()
-    _begin()
 
 
 def agent_of(request: HttpRequest) -> str:
@@ -93,9 +98,9 @@ def agent_of(request: HttpRequest) -> str:
 
 
 def channel_of(request: HttpRequest) -> str:
-    """What the link says it is in: `ch`, or else what it has for campaigns; nothing that could be an address."""
-    said = (request.GET.get(name, "").strip() for name in ("ch", "utm_source", "utm_medium", "utm_campaign"))
-    return next((text.lower() for text in said if CHANNEL.fullmatch(text)), "")
+    """What the link says it is in: `ch`, or else what it has for campaigns; no e-mail address, and nothing odd."""
+    said = (request.GET.get(name, "").strip().lower() for name in ("ch", "utm_source", "utm_medium", "utm_campaign"))
+    return next((text for text in said if CHANNEL.fullmatch(text)), "")
 
 
 def site_of(request: HttpRequest) -> str:
@@ -113,11 +118,16 @@ def device_of(agent: str) -> str:
 
 
 def flush() -> None:
-    """Write what waits. What cannot be written is dropped: pages do without a database no better."""
+    """Write what waits. What the database does not take now waits on; what it never will is dropped."""
     while batch := _take():
         try:
             counted = services.count_clicks(batch)
-        except Exception:
+        except Exception as error:
+            if out_of_service(error):
+                logger.warning("clicks wait for the database: %s", type(error).__name__)
+                for click in batch:
+                    _put(click)
+                return
             logger.exception("clicks were dropped: %d", len(batch))
             metrics.CLICKS.labels("dropped").inc(len(batch))
         else:

@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from config.api.prepared import ANOTHER_ID, ID, Prepared, Row
+from config.api.compiled import ANOTHER_ID, ID, CompiledQuery, Row
 from users.models import User
 
 
@@ -129,7 +129,7 @@ class ClickDay(models.Model):
     """
 
     code = models.ForeignKey(ReferralCode, models.PROTECT, related_name="click_days", db_index=False)
-    day = models.DateField(db_index=True)
+    day = models.DateField()
     clicks = models.PositiveIntegerField(default=0)
     quarters = models.JSONField(default=dict, help_text="From 0 to 95, as text.")
 
@@ -212,7 +212,9 @@ class Referral(models.Model):
 
 
 _CODE = [field.attname for field in ReferralCode._meta.concrete_fields]
-_FINDABLE = Prepared(lambda email: ReferralCode.objects.findable(email).values_list(*_CODE), "somebody@example.com")
+_FINDABLE = CompiledQuery(
+    lambda email: ReferralCode.objects.findable(email).values_list(*_CODE), "somebody@example.com"
+)
 
 
 def find_code_of(email: str, using: str = DEFAULT_DB_ALIAS) -> ReferralCode | None:
@@ -220,7 +222,7 @@ def find_code_of(email: str, using: str = DEFAULT_DB_ALIAS) -> ReferralCode | No
     return next((ReferralCode.from_db(using, _CODE, row) for row in _FINDABLE.rows(email, using=using)), None)
 
 
-_PAGE = Prepared(
+_PAGE = CompiledQuery(
     lambda referrer, bound, _all, *shape: Referral.objects.shown().page(referrer, bound, *shape), ID, ANOTHER_ID
 )
 

@@ -21,5 +21,5 @@ def show_the_code_with_its_owner_as_they_are_now(user: User, **kwargs: Any) -> N
 
 
 @receiver(tidying)
-def hand_in_old_clicks(over: dict[str, QuerySet[Any]], **kwargs: Any) -> None:
-    over["clicks"] = services.clicks_that_are_over()
+def hand_in_old_clicks(**kwargs: Any) -> dict[str, QuerySet[Any]]:
+    return {"clicks": services.clicks_that_are_over()}

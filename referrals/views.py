@@ -18,8 +18,8 @@ from rest_framework.serializers import Serializer
 from rest_framework.viewsets import GenericViewSet
 
 from config.api import replica
+from config.api.compiled import Row
 from config.api.pagination import NewestFirst
-from config.api.prepared import Row
 from config.api.schema import refuses
 from referrals import figures, services
 from referrals.errors import (

@@ -9,4 +9,4 @@ appearance_changed = Signal()
 """Somebody has a new username, was blocked or unblocked; the row says so already. Arguments: user."""
 
 tidying = Signal()
-"""What is over is about to be deleted. Arguments: over, {name: rows}, to which others add what is theirs."""
+"""No news but a question, outside of any transaction: which rows of yours are over? A receiver returns {name: rows}."""

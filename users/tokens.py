@@ -16,14 +16,14 @@ from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.utils import datetime_to_epoch
 
 from config.api import context
-from config.api.prepared import ID, Prepared
+from config.api.compiled import ID, CompiledQuery
 from users import audit
 from users.errors import InvalidToken
 from users.models import AuditEvent, PendingUndo, TokenFamily, User, digest
 
 MAX_ID = 2**63 - 1
 _COLUMNS = [field.attname for field in User._meta.concrete_fields]
-_ACTIVE = Prepared(lambda user_id: User.objects.filter(pk=user_id, is_active=True).values_list(*_COLUMNS), ID)
+_ACTIVE = CompiledQuery(lambda user_id: User.objects.filter(pk=user_id, is_active=True).values_list(*_COLUMNS), ID)
 T = TypeVar("T", bound=tokens.Token)
 
 

@@ -5,9 +5,11 @@ from typing import Any
 import orjson
 from rest_framework import renderers
 
+OPTIONS = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_NON_STR_KEYS  # moments as DRF writes them, with a Z
+
 
 class JSONRenderer(renderers.JSONRenderer):
-    """DRF's, but for an indentation asked for in `Accept`."""
+    """What DRF's writes, without the indentation that may be asked for in `Accept`."""
 
     def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None) -> bytes:
-        return b"" if data is None else orjson.dumps(data, default=self.encoder_class().default)
+        return b"" if data is None else orjson.dumps(data, self.encoder_class().default, OPTIONS)

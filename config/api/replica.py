@@ -133,6 +133,6 @@ class OwnWritesMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
         user_id = context.user_id.get()
-        if user_id is not None and request.method not in SAFE_METHODS and 200 <= response.status_code < 300:
+        if user_id is not None and request.method not in SAFE_METHODS and response.status_code < 400:
             note_write(user_id)
         return response

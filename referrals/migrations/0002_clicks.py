@@ -32,7 +32,7 @@ class Migration(migrations.Migration):
             name='ClickDay',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('day', models.DateField(db_index=True)),
+                ('day', models.DateField()),
                 ('clicks', models.PositiveIntegerField(default=0)),
                 ('quarters', models.JSONField(default=dict, help_text='From 0 to 95, as text.')),
                 ('code', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='click_days', to='referrals.referralcode')),

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.apps import apps
-from django.db import OperationalError, connection
+from django.db import DataError, OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 
 from referrals import clicks, services
@@ -212,6 +212,7 @@ def test_a_pseudonym_is_keyed(client, code, at, settings):
         ("ch=ada@example.com", ""),
         ("ch=<script>&utm_source=x", "x"),
         ("ch=" + "x" * 65, ""),
+        ("ch=" + "İ" * 40, ""),  # in lower case it is twice as long
         ("ch=%ED%A0%80&utm_source=a%0ab", ""),
         ("", ""),
     ],
@@ -301,13 +302,14 @@ def test_where_too_many_wait_the_rest_is_dropped_and_counted(client, code, monke
     assert counted() == 2
 
 
-def test_what_cannot_be_written_is_dropped_and_the_next_is_written(client, code, monkeypatch):
+@pytest.mark.parametrize(("error", "left"), [(OperationalError, 2), (DataError, 1)])
+def test_what_cannot_be_written_now_waits_and_what_never_can_is_dropped(client, code, monkeypatch, error, left):
     with monkeypatch.context() as broken:
-        broken.setattr(services, "count_clicks", lambda batch: (_ for _ in ()).throw(OperationalError))
-        click(client)
+        broken.setattr(services, "count_clicks", lambda batch: (_ for _ in ()).throw(error))
+        click(client, address="192.0.2.1")
         clicks.flush()
-    click(client)
-    assert counted() == 1
+    click(client, address="192.0.2.2")
+    assert counted() == left
 
 
 # --- How long ---

@@ -70,6 +70,20 @@ def test_pages_go_from_the_newest_to_the_oldest_and_back(as_user):
     assert [row["id"] for row in back["results"]] == ids[3:6]
 
 
+def test_beside_an_empty_page_is_the_one_that_it_follows(as_user, settings):
+    settings.REGISTRATION_REVEALS_ACCOUNTS = False
+    code = make_crowd(4)
+    User.objects.update(email_verified_at=timezone.now())
+    client = as_user(code.owner)
+    first = client.get(f"/api/referrals/{code.owner_id}/?limit=2").json()
+    User.objects.filter(referral__isnull=False).exclude(pk__in=[row["id"] for row in first["results"]]).update(
+        email_verified_at=None
+    )
+    empty = client.get(first["next"]).json()
+    assert (empty["results"], empty["next"]) == ([], None)
+    assert client.get(empty["previous"]).json()["results"] == first["results"]
+
+
 def test_who_comes_in_between_two_pages_shifts_nothing(as_user):
     code = make_crowd(4)
     client = as_user(code.owner)

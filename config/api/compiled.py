@@ -14,7 +14,7 @@ ID, ANOTHER_ID = 2**62, 2**62 + 1
 """Stand-ins for ids: large enough to be nobody's."""
 
 
-class Prepared:
+class CompiledQuery:
     """A query by a few values.
 
     `build(*stand_ins, *shape)` returns a `values_list` with each of the stand-ins in a condition. Then
