@@ -17,9 +17,6 @@ from config.pool import use_pool
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-# For the workers: what is freed of a password hash goes back to the system at once. Else each thread keeps its 19 MiB.
-os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**20))
-
 ADDRESSES = {"/": "what this is", "/redoc/": "the API, to read", "/swagger/": "the API, to try", "/admin/": "for staff"}
 GRACE = 30  # seconds that requests in progress have to end once the server is told to stop
 
