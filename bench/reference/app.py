@@ -268,7 +268,8 @@ async def list_referrals(
         query = sorted((dict(request.query_params) | {"cursor": cursor}).items())
         return f"{request.scope['scheme']}://{request.headers['host']}{request.scope['path']}?{urlencode(query)}"
 
-    first, last = (page[0]["position"], page[-1]["position"]) if page else (position or 0,) * 2
+    beside = (position or 0) + (1 if reverse else -1)  # of an empty page: the position is on the one next to it
+    first, last = (page[0]["position"], page[-1]["position"]) if page else (beside, beside)
     results = [
         {
             "id": row["id"],
