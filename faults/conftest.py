@@ -11,6 +11,7 @@ import pytest
 from config.tests.at_once import models_at
 from faults import shapes
 from faults.postgres import Postgres
+from faults.processes import until
 
 CYCLES = int(os.environ.get("FAULT_CYCLES", "1"))
 """How often each fault strikes."""
@@ -46,6 +47,7 @@ def running_embedded(django_db_blocker: Any) -> Iterator[shapes.Embedded]:
 @pytest.fixture
 def production(running_production: shapes.Production) -> Iterator[shapes.Production]:
     """The service as it is in production; the models are at its database."""
+    until(running_production.is_ready)  # after what others did to the same PostgreSQL
     with models_at(running_production.service.database_url):
         yield running_production
 

@@ -34,8 +34,10 @@ def test_more_people_than_connections_are_served_by_turns(bounced):
     load = bounced.load("bounced")
     with load.running(12):
         until(lambda: load.answers()[201] > 20)
-        of_web = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'referral-service'"
-        assert bounced.postgres.ask("postgres", of_web)[0][0] <= CONNECTIONS
+        database = bounced.service.database_url.rpartition("/")[2]
+        of_web = f"application_name = 'referral-service' AND datname = '{database}'"
+        opened = bounced.postgres.ask("postgres", f"SELECT count(*) FROM pg_stat_activity WHERE {of_web}")
+        assert 0 < opened[0][0] <= CONNECTIONS
         with ThreadPoolExecutor(8) as threads:  # the same statement again and again, now here, now there
             ready = threads.map(lambda _time: call(bounced.port, "GET", "/readyz").status, range(400))
             assert set(ready) == {200}

@@ -149,7 +149,7 @@ CALLS = 50
     ("path", "in_all", "by_the_replica"),
     [
         ("/api/referrals/{ada.user.pk}/", 2, 1),
-        ("/api/referrals/{ada.user.pk}/summary/", 5, 4),
+        ("/api/referrals/{ada.user.pk}/summary/", 6, 5),
         ("/api/referral-code/?email={bob.email}", 3, 1),
     ],
 )
