@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, models
-from django.db.models import Count, F, Max, Min, Q, Sum
+from django.db.models import Count, F, Max, Min, OuterRef, Q, Subquery, Sum
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -164,12 +164,16 @@ class ReferralQuerySet(models.QuerySet["Referral"]):
         return self if settings.REGISTRATION_REVEALS_ACCOUNTS else self.exclude(referred__email_verified_at=None)
 
     def page(self, referrer: int, bound: int, is_backward: bool, most: int) -> "models.QuerySet[Referral, Any]":
-        """What the list shows of those next to the id `bound`, the nearest first, each with its id before."""
+        """What the list shows of those next to the id `bound`, the nearest first, each with its id before.
+
+        What is told of each is asked for by itself: for a join, PostgreSQL may gather and sort all that there are.
+        """
         beyond = {"id__gt" if is_backward else "id__lt": bound}
         rows = self.filter(referrer=referrer, **beyond).order_by("id" if is_backward else "-id")
-        return rows.values_list(
-            "id", "referred_id", "referred__username", "referred__email", "created_at", "code__code"
-        )[:most]
+        person = User.objects.filter(pk=OuterRef("referred_id"))
+        code = ReferralCode.objects.filter(pk=OuterRef("code_id"))
+        told = Subquery(person.values("username")), Subquery(person.values("email"))
+        return rows.values_list("id", "referred_id", *told, "created_at", Subquery(code.values("code")))[:most]
 
     def summary(self, at: datetime | None = None) -> dict[str, Any]:
         """How many there are, how many came in the 7 and 30 days before `at`, and when the first and the last came."""

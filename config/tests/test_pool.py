@@ -60,6 +60,7 @@ def test_a_web_process_has_a_connection_for_each_thread_and_two_more(monkeypatch
     assert database["CONN_MAX_AGE"] == 0
     assert database["OPTIONS"]["pool"]["max_size"] == 6
     assert "-c statement_timeout=3500 -c lock_timeout=3500 " in database["OPTIONS"]["options"]
+    assert all(f"-c {name}={value}" in database["OPTIONS"]["options"] for name, value in pool.PLANS.items())
     assert database["OPTIONS"] == database["OPTIONS"] | given  # what the URL of the database says goes before ours
 
 
