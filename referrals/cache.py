@@ -21,7 +21,7 @@ from redis import RedisError
 
 from config.api import metrics
 from config.api.compiled import CompiledQuery
-from referrals.models import ReferralCode, Shared
+from referrals.models import ReferralCode, WithShareLink
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ _USABLE = CompiledQuery(
 
 
 @dataclass(frozen=True)
-class PublicCode(Shared):
+class PublicCode(WithShareLink):
     """What is kept; with its fields, the number in `_key` changes, since old and new code run side by side."""
 
     id: int

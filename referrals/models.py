@@ -15,7 +15,7 @@ from config.api.compiled import ANOTHER_ID, ID, CompiledQuery, Row
 from users.models import User
 
 
-class Shared:
+class WithShareLink:
     """Where a code leads."""
 
     code: Any
@@ -53,7 +53,7 @@ class ReferralCodeQuerySet(models.QuerySet["ReferralCode"]):
         return self.filter(in_force_or_ended_late, folded=folded)
 
 
-class ReferralCode(Shared, models.Model):
+class ReferralCode(WithShareLink, models.Model):
     """A code that its owner, the referrer, hands on. At most one of an owner's codes is current: not retired."""
 
     owner = models.ForeignKey(User, models.PROTECT, related_name="referral_codes", verbose_name=_("owner"))

@@ -100,7 +100,7 @@ class RefreshToken(_Checked, tokens.RefreshToken):
         successor = RefreshToken()
         successor.payload |= {claim: self.get(claim) for claim in ("sub", "ver", "fam", "end", "auth_time")}
         successor["exp"] = min(successor["exp"], _whole(self, "end"))
-        _owner_of(self)
+        _owner_of(self)  # who is blocked, closed or has a new password gets no other
         rotation = TokenFamily.rotate(_whole(self, "fam"), str(self["jti"]), str(successor["jti"]))
         if rotation is TokenFamily.Rotation.REUSED:
             audit.record(AuditEvent.Kind.TOKEN_REUSED, _whole(self, "sub"))

@@ -2,7 +2,7 @@
 
 import os
 
-from config.settings import *  # noqa: F403
+from config.settings import *  # noqa: F403 (all of them; below is what differs)
 
 ROOT_URLCONF = "bench.stages.urls"
 if os.environ.get("BENCH_STAGE") == "bare":

@@ -26,7 +26,7 @@ class SignedIn(APIView):
 class WithRows(ReferralViewSet):
     def retrieve(self, request: Request, pk: str) -> Response:
         NewestFirst().paginate_rows(partial(page_of, self._referrer(pk)), request)
-        return constant(request)  # type: ignore[return-value]  # DRF takes either
+        return constant(request)  # type: ignore[return-value]  # Django's response, which DRF takes too
 
 
 urlpatterns = [

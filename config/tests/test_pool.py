@@ -1,14 +1,19 @@
 """The connections of a web process. What they are for, with the database killed and frozen, is in `faults/`."""
 
+import re
 import time
 from types import SimpleNamespace
 
 import psycopg
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from config import pool
+from referrals.models import Referral
+from referrals.tests.factories import make_code
 from users.models import User
+from users.tests.factories import make_user
 
 WORKING = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'"
 
@@ -81,3 +86,30 @@ def test_a_query_that_comes_again_and_again_is_prepared():
 
 def test_sqlite_has_no_pool(monkeypatch):
     assert pooled(monkeypatch, ENGINE="django.db.backends.sqlite3") == {"ENGINE": "django.db.backends.sqlite3"}
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db
+def test_the_plan_for_an_average_referrer_reads_the_list_of_a_large_one_in_order_too(as_user):
+    """It serves whoever comes once a statement is prepared: no sort of all that there is."""
+    codes = [make_code(make_user(password=None)) for _referrer in range(201)]
+    people = User.objects.bulk_create(
+        User(email=f"person{number}@example.com", username=f"person{number}") for number in range(4_000)
+    )
+    Referral.objects.bulk_create(  # every other one is of the same referrer, the rest has ten each
+        Referral(referrer_id=code.owner_id, referred=person, code=code)
+        for number, person in enumerate(people)
+        for code in [codes[0 if number % 2 else 1 + number // 2 % 200]]
+    )
+    with CaptureQueriesContext(connection) as captured:
+        as_user(codes[0].owner).get(f"/api/referrals/{codes[0].owner_id}/")
+    [sql] = [query["sql"] for query in captured if "referrals_referral" in query["sql"]]
+    generic = re.sub(r'"id" < \d+ AND (.*"referrer_id") = \d+', r'"id" < $1 AND \1 = $2', sql)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+        for name, value in pool.PLANS.items():
+            cursor.execute(f"SET LOCAL {name} = {value}")
+        cursor.execute(f"EXPLAIN (GENERIC_PLAN) {generic}")
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert "referrals_referral_newest" in plan
+    assert "Sort" not in plan

@@ -242,7 +242,7 @@ def test_while_a_tombstone_stands_the_database_is_asked_and_nothing_kept(api, ad
 def test_all_processes_share_what_is_kept_and_its_end(redis, settings):
     with running_service(REDIS_URL=settings.REDIS_URL) as service, models_at(service.database_url):
         code = make_code(wish=CODE)
-        statuses = lambda: {status_of(service.url + PATH) for _time in range(20)}  # noqa: E731
+        statuses = lambda: {status_of(service.url + PATH) for _time in range(20)}  # noqa: E731 (asked for anew each time)
         assert statuses() == {200}
         ReferralCode.objects.update(retired_at=timezone.now())
         assert statuses() == {200}
