@@ -1,5 +1,6 @@
 """What a WSGI server runs: Django, behind two small fixes for what clients send ahead of a body."""
 
+import codecs
 import os
 from collections.abc import Callable, Iterable
 from io import BytesIO
@@ -8,6 +9,8 @@ from typing import Any
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIRequest
 from django.core.wsgi import get_wsgi_application
+from django.template.loader import get_template
+from django.urls import resolve
 from django.utils.http import parse_header_parameters
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -27,8 +30,16 @@ class Request(WSGIRequest):
             self.content_params = {}
 
 
+def load_what_errors_need() -> None:
+    """Load now what Django would at its first error: there may be no file descriptors left to read it with."""
+    codecs.lookup("unicode_escape")  # of its log line
+    resolve("/")
+    get_template("error.html").render()
+
+
 django = get_wsgi_application()
 django.request_class = Request
+load_what_errors_need()
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -5,6 +5,7 @@ A problem is `{type, title, status, detail, code, errors?, request_id}`. `code` 
 the body as a whole.
 """
 
+import errno
 import logging
 import sqlite3
 import sys
@@ -29,6 +30,7 @@ from config.api.renderers import JSONRenderer
 logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
+EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 READ_ONLY = "25006"  # of PostgreSQL: it has become a standby, or its operator let it only read
 
 TITLES = {
@@ -103,12 +105,14 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
 
 
 def out_of_service(error: BaseException) -> bool:
-    """Whether the database is away, full, locked, out of time, unreadable or open for reading only, or memory is out.
+    """Whether the database is away, full, locked, late, unreadable or only to be read, or memory or files are out.
 
     A driver has several classes for these; what the data or the statement is at fault for has others.
     """
     if isinstance(error, OperationalError | InterfaceError | MemoryError):
         return True
+    if isinstance(error, OSError):
+        return error.errno in EXHAUSTED
     cause = error.__cause__ if isinstance(error, DatabaseError) else None
     return type(cause) is sqlite3.DatabaseError or getattr(cause, "sqlstate", None) == READ_ONLY
 

@@ -1,5 +1,6 @@
 """Errors: a problem under the API and a page elsewhere, wherever they come from, and nothing said of what is inside."""
 
+import errno
 import logging
 import re
 import sqlite3
@@ -37,6 +38,8 @@ RAISED = {
     "suspicious": (SuspiciousOperation(SECRET), 400, "bad_request"),
     "broken": (RuntimeError(SECRET), 500, "error"),
     "out of memory": (MemoryError(SECRET), 503, "service_unavailable"),
+    "out of files": (OSError(errno.EMFILE, SECRET), 503, "service_unavailable"),
+    "no such file": (OSError(errno.ENOENT, SECRET), 500, "error"),
     "away": (OperationalError(SECRET), 503, "service_unavailable"),
     "cut": (InterfaceError(SECRET), 503, "service_unavailable"),
     "unreadable": (caused(DatabaseError(SECRET), sqlite3.DatabaseError(SECRET)), 503, "service_unavailable"),
