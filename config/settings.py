@@ -385,7 +385,7 @@ else:
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_CACHE: dict[str, Any] = {
-    "BACKEND": "django.core.cache.backends.redis.RedisCache",
+    "BACKEND": "config.redis_cache.RedisCache",
     "LOCATION": [REDIS_URL],  # a list: in a text, a comma would part two servers
     "KEY_PREFIX": "referral_service",
     "OPTIONS": {
@@ -509,6 +509,7 @@ REST_FRAMEWORK = {
         "config.api.parsers.MultiPartParser",
     ],
     "DEFAULT_RENDERER_CLASSES": ["config.api.renderers.JSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "config.api.renderers.Negotiation",
     "DEFAULT_PAGINATION_CLASS": "config.api.pagination.NewestFirst",
     "DEFAULT_METADATA_CLASS": None,
     "DEFAULT_SCHEMA_CLASS": "config.api.schema.Operation",
