@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import OpenApiExample, extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
-from config.api.fields import DayField, MomentField, StringField, as_text
+from config.api.fields import DayField, MomentField, StringField
 from referrals import codes, figures, services
 from referrals.cache import PublicCode
 from referrals.errors import EndsTooSoon, InvalidCode
@@ -80,7 +80,7 @@ class AccountSerializer(serializers.ModelSerializer[User]):
             "username": user.username,
             "email_verified": user.email_verified,
             "discoverable_by_email": user.discoverable_by_email,
-            "registered_at": as_text(user.registered_at),
+            "registered_at": user.registered_at,
             "referrer": {"username": referrer} if referrer else None,
         }
 
@@ -203,8 +203,8 @@ class CodeSerializer(serializers.ModelSerializer[ReferralCode]):
     def to_representation(self, code: ReferralCode) -> dict[str, Any]:
         return {
             "code": code.code,
-            "expiration_date": as_text(code.expires_at),
-            "created_at": as_text(code.created_at),
+            "expiration_date": code.expires_at,
+            "created_at": code.created_at,
             "share_url": code.share_url,
         }
 
@@ -254,7 +254,7 @@ class PublicCodeSerializer(serializers.Serializer[PublicCode]):
     def to_representation(self, code: PublicCode) -> dict[str, Any]:
         return {
             "code": code.code,
-            "expiration_date": as_text(code.expires_at),
+            "expiration_date": code.expires_at,
             "referrer": {"username": code.username},
         }
 
@@ -311,7 +311,7 @@ class ReferralSerializer(serializers.Serializer[Any]):
             "id": user_id,
             "username": username,
             "email": masked(email) if email else None,
-            "registered_at": as_text(created_at),
+            "registered_at": created_at,
             "code": code,
         }
 
@@ -413,7 +413,7 @@ class KeptCodeSerializer(CodeSerializer):
         read_only_fields = fields
 
     def to_representation(self, code: ReferralCode) -> dict[str, Any]:
-        return super().to_representation(code) | {"retired_at": code.retired_at and as_text(code.retired_at)}
+        return super().to_representation(code) | {"retired_at": code.retired_at}
 
 
 @extend_schema_serializer(

@@ -109,8 +109,3 @@ class MomentField(AsSent, serializers.DateTimeField):
         except (ValueError, OverflowError):
             pass
         return self.fail("invalid")
-
-
-def as_text(moment: datetime) -> str:
-    """A moment in UTC as DRF writes it."""
-    return moment.isoformat().replace("+00:00", "Z")

@@ -7,7 +7,7 @@ from rest_framework import renderers
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.request import Request
 
-OPTIONS = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_NON_STR_KEYS  # moments as DRF writes them, with a Z
+OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS  # moments as DRF writes them, with a Z
 
 
 class JSONRenderer(renderers.JSONRenderer):
