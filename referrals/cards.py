@@ -149,6 +149,6 @@ def _about(user: User, viewer: Viewer) -> Iterator[Card]:
         rows = [viewer.row(row.referred, row.code.code, _moment(row.created_at)) for row in brought]
         yield Card(_("Referrals"), rows, _list(Referral, f"?referrer{of}"))
     if viewer.may_see(AuditEvent):
-        events = AuditEvent.objects.filter(user=user).select_related("actor").order_by("-id")[:PAGE]
+        events = AuditEvent.objects.filter(user=user).select_related("user", "actor").order_by("-id")[:PAGE]
         rows = [row._replace(notes=row.notes[1:]) for row in _events(events, viewer)]
         yield Card(_("What happened"), rows, _list(AuditEvent, f"?user{of}"))
