@@ -3,7 +3,7 @@
 from typing import Any, cast
 
 from django.contrib import admin, messages
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy as _
@@ -11,14 +11,15 @@ from django.utils.translation import gettext, gettext_lazy as _
 from referrals import cards, codes, services
 from referrals.models import Click, Referral, ReferralCode
 from users.admin import UserAdmin
-from users.listing import AT_ONCE, ReadOnlyAdmin, people
+from users.listing import ReadOnlyAdmin, either, people
 from users.models import User
 
 
-def these_codes(typed: str) -> list[int]:
-    """The ids of the codes, of now and of before, that somebody may mean."""
-    folded = codes.read(typed)
-    return list(ReferralCode.objects.filter(folded=folded).values_list("pk", flat=True)[:AT_ONCE]) if folded else []
+def codes_of(found: list[int], term: str) -> QuerySet[Any]:
+    """The ids of the codes of these people, and of those, of now and of before, that somebody may mean by a term."""
+    return either(
+        ReferralCode.objects.filter(owner__in=found), ReferralCode.objects.filter(folded=codes.read(term) or "")
+    )
 
 
 admin.site.unregister(User)
@@ -62,8 +63,8 @@ class ReferralCodeAdmin(ReadOnlyAdmin):
     search_fields = ("code", "owner")
     search_help_text = _("A code, a username, or how an address begins")
 
-    def find(self, term: str) -> Q:
-        return Q(owner__in=people(term)) | Q(pk__in=these_codes(term))
+    def find(self, term: str) -> QuerySet[Any]:
+        return codes_of(list(people(term)), term)
 
     @admin.action(description=_("Retire"), permissions=["act"])
     def retire(self, request: HttpRequest, queryset: QuerySet[ReferralCode]) -> None:
@@ -81,9 +82,10 @@ class ReferralAdmin(ReadOnlyAdmin):
     search_fields = ("referrer", "referred", "code")
     search_help_text = _("A code, a username, or how an address begins, of either of the two")
 
-    def find(self, term: str) -> Q:
-        found = people(term)
-        return Q(referrer__in=found) | Q(referred__in=found) | Q(code__in=these_codes(term))
+    def find(self, term: str) -> QuerySet[Any]:
+        found = list(people(term))
+        by_code = Referral.objects.filter(code__in=list(codes_of([], term)))
+        return either(Referral.objects.filter(referrer__in=found), Referral.objects.filter(referred__in=found), by_code)
 
 
 @admin.register(Click)
@@ -94,6 +96,5 @@ class ClickAdmin(ReadOnlyAdmin):
     search_fields = ("code",)
     search_help_text = _("A code, a username, or how an address begins")
 
-    def find(self, term: str) -> Q:
-        owned = ReferralCode.objects.filter(owner__in=people(term)).values_list("pk", flat=True)
-        return Q(code__in=[*these_codes(term), *owned[:AT_ONCE]])
+    def find(self, term: str) -> QuerySet[Any]:
+        return either(Click.objects.filter(code__in=list(codes_of(list(people(term)), term))))

@@ -93,7 +93,10 @@ def charts(today: date) -> list[Chart]:
     clicks, registrations = (
         [sum(day[name] for day in part) for part in (these, before)] for name in ("clicks", "registrations")
     )
-    rates = [f"{part[1] / part[0]:.1%}" if part[0] else "–" for part in zip(clicks, registrations, strict=True)]
+    rates = [
+        f"{localize(round(100 * came / clicked, 1))}%" if clicked else "–"
+        for clicked, came in zip(clicks, registrations, strict=True)
+    ]
     return [
         Chart(_("Registrations per click"), rates, ""),
         Chart(_("Clicks on share links"), [localize(part) for part in clicks], _lines(these, before, "clicks")),

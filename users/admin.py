@@ -1,5 +1,6 @@
 """The admin's view of accounts. What a service writes is shown and not edited here."""
 
+import re
 from typing import Any, cast
 
 from django.contrib import admin, messages
@@ -14,7 +15,7 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from users import services
-from users.listing import ReadOnlyAdmin, StaffAdmin, named, people
+from users.listing import ReadOnlyAdmin, StaffAdmin, either, people
 from users.mail import ActivationEmail
 from users.models import AuditEvent, OutgoingEmail, User
 
@@ -76,8 +77,8 @@ class UserAdmin(StaffAdmin, DjangoUserAdmin):
     )
     add_fieldsets = ((None, {"fields": ("email", "username", "usable_password", "password1", "password2")}),)
 
-    def find(self, term: str) -> Q:
-        return named(term)
+    def find(self, term: str) -> QuerySet[Any]:
+        return people(term)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
         if obj is None:
@@ -158,8 +159,8 @@ class OutgoingEmailAdmin(ReadOnlyAdmin):
     search_help_text = _("A username, or how an address begins")
     exclude = ("message",)
 
-    def find(self, term: str) -> Q:
-        return Q(reader__in=people(term))
+    def find(self, term: str) -> QuerySet[Any]:
+        return either(OutgoingEmail.objects.filter(reader__in=list(people(term))))
 
     @admin.action(description=_("Send again (links may have run out)"), permissions=["act"])
     def send_again(self, request: HttpRequest, queryset: QuerySet[OutgoingEmail]) -> None:
@@ -182,8 +183,9 @@ class IdentityAdmin(ReadOnlyAdmin):
     search_help_text = _("A username, how an address begins, or an id at a provider")
     exclude = ("extra_data",)
 
-    def find(self, term: str) -> Q:
-        return Q(user__in=people(term)) | Q(uid=term)
+    def find(self, term: str) -> QuerySet[Any]:
+        identities = UserSocialAuth.objects
+        return either(identities.filter(user__in=list(people(term))), identities.filter(uid=term))
 
 
 @admin.register(AuditEvent)
@@ -195,6 +197,9 @@ class AuditEventAdmin(ReadOnlyAdmin):
     search_fields = ("user", "actor", "client", "request_id")
     search_help_text = _("A username, how an address begins, a client, or a request")
 
-    def find(self, term: str) -> Q:
-        found = people(term)
-        return Q(user__in=found) | Q(actor__in=found) | Q(client=term) | Q(request_id=term)
+    def find(self, term: str) -> QuerySet[Any]:
+        """A client or a request is looked for row by row, but only if the term is one: 32 hex digits."""
+        if re.fullmatch("[0-9a-f]{32}", term):
+            return either(AuditEvent.objects.filter(Q(client=term) | Q(request_id=term)))
+        found = list(people(term))
+        return either(AuditEvent.objects.filter(user__in=found), AuditEvent.objects.filter(actor__in=found))
