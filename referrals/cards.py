@@ -1,20 +1,24 @@
 """Cards on the pages of the admin: what staff see at a glance, each for who may see the rows behind it."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+from django.db import OperationalError
 from django.db.models import Model
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format, localize
 from django.utils.translation import gettext as _
+from psycopg.errors import QueryCanceled
 
 from referrals import figures
 from referrals.models import Click, Referral, ReferralCode
 from users.models import AuditEvent, OutgoingEmail, User
+
+T = TypeVar("T")
 
 DAYS = 30
 SOON = timedelta(days=7)
@@ -59,7 +63,7 @@ def show_overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, An
     now, viewer = timezone.now(), Viewer(request)
     today = now.astimezone(UTC).date()
     return context | {
-        "charts": charts(today) if viewer.may_see(Click, Referral) else [],
+        "charts": in_time(charts, today) if viewer.may_see(Click, Referral) else [],
         "chart_days": DAYS,
         "cards": list(overview(now, today, viewer)),
     }
@@ -68,6 +72,16 @@ def show_overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, An
 def about(user: User, request: HttpRequest) -> list[Card]:
     """What the page of an account shows beside it: code, who brought them, whom they brought, audit rows."""
     return list(_about(user, Viewer(request)))
+
+
+def in_time(sum_up: Callable[..., list[T]], *args: Any) -> list[T]:
+    """What is summed up; nothing where that takes longer than a web process lets it: the page has more to show."""
+    try:
+        return sum_up(*args)
+    except OperationalError as error:
+        if isinstance(error.__cause__, QueryCanceled):
+            return []
+        raise
 
 
 def _address(model: type[Model] | Model, page: str, *args: Any) -> str:
@@ -117,7 +131,7 @@ def _lines(these: list[dict[str, Any]], before: list[dict[str, Any]], name: str)
 
 def overview(now: datetime, today: date, viewer: Viewer) -> Iterator[Card]:
     if viewer.may_see(Referral):
-        top = figures.top_referrers(today - timedelta(days=DAYS - 1), ROWS)
+        top = in_time(figures.top_referrers, today - timedelta(days=DAYS - 1), ROWS)
         rows = [viewer.row(user, localize(count)) for user, count in top]
         yield Card(_("Top referrers"), rows, _list(Referral))
     if viewer.may_see(ReferralCode):

@@ -13,7 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from referrals import services
+from referrals import figures, services
 from referrals.models import Click, ReferralCode
 from referrals.tests.factories import make_code, make_expired_code, make_referral
 from users import audit
@@ -107,6 +107,26 @@ def test_the_charts_show_these_days_beside_those_before(world):
     services.count_clicks([Click(code=world.code, clicked_at=before, device="phone", visitor="x")])
     rate, clicks, registrations = one_of("Support")[0].get("/admin/").context["charts"]
     assert (clicks.sums, registrations.sums, rate.sums) == (["4", "1"], ["1", "0"], ["25.0%", "0.0%"])
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_what_cannot_be_summed_up_in_time_leaves_the_rest_of_the_page(world, monkeypatch):
+    def take_long(*args):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_sleep(60)")
+
+    browser, _support = one_of("Support")
+    monkeypatch.setattr(figures, "funnel", take_long)
+    monkeypatch.setattr(figures, "top_referrers", take_long)
+    with connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = 100")
+    try:
+        page = browser.get("/admin/")
+    finally:
+        connection.close()
+    assert page.context["charts"] == []
+    assert [len(card.rows) for card in page.context["cards"]] == [0, 1, 1, 1]
 
 
 def test_the_page_of_an_account_shows_what_it_has_to_do_with_referrals(world):
