@@ -190,6 +190,8 @@ class IdentityAdmin(ReadOnlyAdmin):
 
 @admin.register(AuditEvent)
 class AuditEventAdmin(ReadOnlyAdmin):
+    exclude = ("detail",)  # Unfold would show it with styles in the page
+    readonly_fields = ("details",)
     linked_by = ("user",)
     list_display = ("created_at", "kind", "user", "actor", "client", "request_id")
     list_filter = ("kind", "created_at")
@@ -203,3 +205,7 @@ class AuditEventAdmin(ReadOnlyAdmin):
             return either(AuditEvent.objects.filter(Q(client=term) | Q(request_id=term)))
         found = list(people(term))
         return either(AuditEvent.objects.filter(user__in=found), AuditEvent.objects.filter(actor__in=found))
+
+    @admin.display(description=_("detail"))
+    def details(self, event: AuditEvent) -> str:
+        return ", ".join(f"{name}: {value}" for name, value in event.detail.items())

@@ -4,9 +4,11 @@ from django.utils.translation import gettext_noop as _
 
 WORDS = [
     _("Add %(name)s"),
+    _("After you've created a user, you’ll be able to edit more user options."),
     _("Apply Filters"),
     _("Cancel"),
     _("Dark"),
+    _("Enter a new password for the user <strong>%(username)s</strong>."),
     _("False"),
     _("General"),
     _("Go back"),

@@ -317,6 +317,7 @@ def test_staff_work_in_the_admin_with_all_that_its_scripts_do(browser, service, 
         page.goto("/admin/auth/group/add/")
         page.goto("/admin/password_change/")
         page.goto("/admin/users/auditevent/")
+        page.locator("#result_list a").first.click()
         page.get_by_text("worker@example.com").first.click()
         page.get_by_role("button", name="Log out").click()
         expect(page.get_by_role("link", name="Log in again")).to_be_visible()

@@ -173,6 +173,22 @@ def test_events_are_found_by_person_client_request_and_kind(boss):
         assert set(boss.get(EVENTS, query).context["cl"].queryset) == found, query
 
 
+def test_an_event_is_shown_with_its_details_as_text(boss):
+    event = make_event()
+    AuditEvent.objects.filter(pk=event.pk).update(detail={"mail": "7", "code": "<b>"})
+    shown = page(boss, f"{EVENTS}{event.pk}/change/")
+    assert "mail: 7, code: &lt;b&gt;" in shown
+    assert "style=" not in shown
+
+
+def test_no_list_counts_all_its_rows(boss):
+    for path in (USERS, MAILS, EVENTS, IDENTITIES):
+        assert "_facets" not in page(boss, path)
+        with CaptureQueriesContext(connection) as seen:
+            page(boss, path, _facets="True")
+        assert not [query for query in seen if "COUNT(" in query["sql"] and "LIMIT" not in query["sql"]], path
+
+
 def test_identities_are_found_by_person_and_by_id(boss):
     identity, other = make_identity(), make_identity()
     for term, found in [(identity.user.email, {identity}), (other.uid, {other}), ("uid", set())]:
