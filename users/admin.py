@@ -208,4 +208,4 @@ class AuditEventAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("detail"))
     def details(self, event: AuditEvent) -> str:
-        return ", ".join(f"{name}: {value}" for name, value in event.detail.items())
+        return ", ".join(f"{name}: {value}" for name, value in sorted(event.detail.items()))
