@@ -270,6 +270,7 @@ CSRF_FAILURE_VIEW = "config.api.problems.csrf_failure"
 # --- What it is made of --------------------------------------------------------------------------
 
 INSTALLED_APPS = [
+    "unfold.apps.BasicAppConfig",  # before the admin, whose templates it takes the place of; the site is ours
     "users.apps.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -344,6 +345,8 @@ CONTENT_SECURITY_POLICY = {
         "frame-ancestors": [NONE],
     },
 }
+
+UNFOLD = {"DASHBOARD_CALLBACK": "referrals.cards.show_overview"}
 
 CORS_ALLOWED_ORIGINS = CORS_ORIGINS
 CORS_URLS_REGEX = "|".join(f"^{prefix}" for prefix in API_PREFIXES)

@@ -25,12 +25,12 @@ from referrals.errors import (
     InvalidCode,
     NoActiveCode,
 )
-from referrals.models import Click, ClickDay, LookupCount, Referral, ReferralCode, find_code_of
+from referrals.models import Click, ClickDay, LookupCount, Referral, ReferralCode, ReferralCodeQuerySet, find_code_of
 from referrals.signals import referral_created
-from users import limits
+from users import audit, limits
 from users.deadlocks import again_after_deadlock
 from users.mail import queue_for_whoever_has
-from users.models import User
+from users.models import AuditEvent, User
 from users.services import lock_account, open_account, prepare_account
 
 HELD_BACK_FOR = timedelta(days=365)
@@ -272,12 +272,26 @@ def mail_code_of(email: str, asked_by: User) -> None:
 
 def retire_any_code(owner: User) -> None:
     """End the owner's code if they have one; one that ran out counts as ended then."""
-    current = ReferralCode.objects.filter(owner=owner, retired_at=None)
+    _retire(ReferralCode.objects.filter(owner=owner, retired_at=None))
+
+
+@transaction.atomic
+def retire_codes(chosen: Iterable[ReferralCode], by: User) -> int:
+    """End those of the codes that are not retired yet, for staff, and tell how many these were."""
+    retired = 0
+    for code in sorted(chosen, key=attrgetter("pk")):  # locked in one order
+        if _retire(ReferralCode.objects.filter(pk=code.pk, retired_at=None)):
+            audit.record(AuditEvent.Kind.CODE_RETIRED, code.owner_id, by=by, code=code.code)
+            retired += 1
+    return retired
+
+
+def _retire(current: ReferralCodeQuerySet) -> bool:
     code = current.select_for_update(no_key=True).first()  # see `retire_code`
     if code is None:
-        return
+        return False
     cache.drop(code.folded)
-    current.update(retired_at=Least(F("expires_at"), Now()))
+    return current.update(retired_at=Least(F("expires_at"), Now())) == 1
 
 
 def drop_any_code(owner: User) -> None:

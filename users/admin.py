@@ -1,44 +1,25 @@
 """The admin's view of accounts. What a service writes is shown and not edited here."""
 
+import re
 from typing import Any, cast
 
 from django.contrib import admin, messages
-from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.contrib.auth.forms import AdminPasswordChangeForm, AdminUserCreationForm
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin, UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext, gettext_lazy as _
 from social_django.models import Association, Nonce, UserSocialAuth
+from unfold.admin import ModelAdmin
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from users import services
+from users.listing import ReadOnlyAdmin, StaffAdmin, either, people
 from users.mail import ActivationEmail
 from users.models import AuditEvent, OutgoingEmail, User
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
-
-
-class OwnFiltersOnly(admin.ModelAdmin):
-    """An address of a list filters by what the list offers, and spells out nothing else of its rows."""
-
-    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        field = lookup.split("__")[0]
-        entries = [entry[0] if isinstance(entry, tuple) else entry for entry in self.get_list_filter(request)]
-        offered = [getattr(entry, "parameter_name", entry) for entry in entries]
-        return field in [*offered, self.date_hierarchy] and super().lookup_allowed(lookup, value, request)
-
-
-class ReadOnlyAdmin(OwnFiltersOnly):
-    """Rows to look at."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -57,7 +38,7 @@ class StateFilter(admin.SimpleListFilter):
         return queryset.filter(**states.get(self.value() or "", {}))
 
 
-class NewUserForm(AdminUserCreationForm):
+class NewUserForm(UserCreationForm):
     class Meta:
         model = User
         fields = ("email", "username")
@@ -74,17 +55,19 @@ class NewPasswordForm(AdminPasswordChangeForm):
 
 
 @admin.register(User)
-class UserAdmin(OwnFiltersOnly, DjangoUserAdmin):
+class UserAdmin(StaffAdmin, DjangoUserAdmin):
     """Accounts are closed by their owners and never deleted: what others have through them must stay."""
 
+    actions = ("block", "unblock", "export")
+    form = UserChangeForm
     add_form = NewUserForm
     change_password_form = NewPasswordForm
     list_display = ("username", "email", "email_verified_at", "registered_at", "is_active", "is_staff")
     list_filter = (StateFilter, "is_staff", ("email_verified_at", admin.EmptyFieldListFilter), "registered_at")
     search_fields = ("username", "email")
-    date_hierarchy = "registered_at"
+    search_help_text = _("A username, or how an address begins")
+    sortable_by = ("registered_at",)
     ordering = ("-id",)
-    show_full_result_count = False
     readonly_fields = ("email", "email_verified_at", "registered_at", "closed_at")
     fieldsets = (
         (None, {"fields": ("username", "email", "password")}),
@@ -93,6 +76,9 @@ class UserAdmin(OwnFiltersOnly, DjangoUserAdmin):
         (_("Rights"), {"fields": RIGHTS}),
     )
     add_fieldsets = ((None, {"fields": ("email", "username", "usable_password", "password1", "password2")}),)
+
+    def find(self, term: str) -> QuerySet[Any]:
+        return people(term)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
         if obj is None:
@@ -121,6 +107,30 @@ class UserAdmin(OwnFiltersOnly, DjangoUserAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         return False
 
+    @admin.action(description=_("Block"), permissions=["change"])
+    def block(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        self._set_blocked(request, queryset, blocked=True)
+
+    @admin.action(description=_("Unblock"), permissions=["change"])
+    def unblock(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        self._set_blocked(request, queryset, blocked=False)
+
+    def _set_blocked(self, request: HttpRequest, queryset: QuerySet[User], *, blocked: bool) -> None:
+        """Those whom the form would let them block too, and not themselves: they would be locked out."""
+        by = cast(User, request.user)
+        chosen = [user for user in self.few(request, queryset) if self.has_change_permission(request, user)]
+        changed = services.set_blocked([user for user in chosen if user != by], blocked=blocked, by=by)
+        told = gettext("Blocked: %(count)d.") if blocked else gettext("Unblocked: %(count)d.")
+        self.message_user(request, told % {"count": changed}, messages.SUCCESS if changed else messages.WARNING)
+
+
+admin.site.unregister(Group)
+
+
+@admin.register(Group)
+class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
+    """Who may do what, by the names that staff know each other under."""
+
 
 class MailStateFilter(admin.SimpleListFilter):
     title = _("state")
@@ -142,21 +152,19 @@ class MailStateFilter(admin.SimpleListFilter):
 class OutgoingEmailAdmin(ReadOnlyAdmin):
     """Mail on its way. The text stays out of sight: it may hold a link that lets someone in."""
 
-    actions = ("send_again",)
+    actions = ("send_again", "export")
     list_display = ("created_at", "to", "subject", "tries", "next_try_at", "sent_at", "failed_at", "last_error")
     list_filter = (MailStateFilter, "created_at")
-    search_fields = ("to", "subject")
-    date_hierarchy = "created_at"
-    ordering = ("-id",)
-    show_full_result_count = False
+    search_fields = ("reader",)
+    search_help_text = _("A username, or how an address begins")
     exclude = ("message",)
 
-    def has_send_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("users.change_outgoingemail")
+    def find(self, term: str) -> QuerySet[Any]:
+        return either(OutgoingEmail.objects.filter(reader__in=list(people(term))))
 
-    @admin.action(description=_("Send again (links may have run out)"), permissions=["send"])
+    @admin.action(description=_("Send again (links may have run out)"), permissions=["act"])
     def send_again(self, request: HttpRequest, queryset: QuerySet[OutgoingEmail]) -> None:
-        again = services.send_again(queryset, by=cast(User, request.user))
+        again = services.send_again(self.few(request, queryset), by=cast(User, request.user))
         told = gettext("E-mails that are on their way again: %(count)d.") % {"count": again}
         self.message_user(request, told, messages.SUCCESS if again else messages.WARNING)
 
@@ -171,18 +179,33 @@ class IdentityAdmin(ReadOnlyAdmin):
     list_display = ("user", "provider", "uid", "created")
     list_filter = ("provider", "created")
     list_select_related = ("user",)
-    search_fields = ("user__username", "user__email", "uid")
-    ordering = ("-id",)
-    show_full_result_count = False
+    search_fields = ("user", "uid")
+    search_help_text = _("A username, how an address begins, or an id at a provider")
     exclude = ("extra_data",)
+
+    def find(self, term: str) -> QuerySet[Any]:
+        identities = UserSocialAuth.objects
+        return either(identities.filter(user__in=list(people(term))), identities.filter(uid=term))
 
 
 @admin.register(AuditEvent)
 class AuditEventAdmin(ReadOnlyAdmin):
+    exclude = ("detail",)  # Unfold would show it with styles in the page
+    readonly_fields = ("details",)
+    linked_by = ("user",)
     list_display = ("created_at", "kind", "user", "actor", "client", "request_id")
     list_filter = ("kind", "created_at")
     list_select_related = ("user", "actor")
-    search_fields = ("user__username", "user__email", "client", "request_id")
-    date_hierarchy = "created_at"
-    ordering = ("-id",)
-    show_full_result_count = False
+    search_fields = ("user", "actor", "client", "request_id")
+    search_help_text = _("A username, how an address begins, a client, or a request")
+
+    def find(self, term: str) -> QuerySet[Any]:
+        """A client or a request is looked for row by row, but only if the term is one: 32 hex digits."""
+        if re.fullmatch("[0-9a-f]{32}", term):
+            return either(AuditEvent.objects.filter(Q(client=term) | Q(request_id=term)))
+        found = list(people(term))
+        return either(AuditEvent.objects.filter(user__in=found), AuditEvent.objects.filter(actor__in=found))
+
+    @admin.display(description=_("detail"))
+    def details(self, event: AuditEvent) -> str:
+        return ", ".join(f"{name}: {value}" for name, value in sorted(event.detail.items()))

@@ -350,6 +350,7 @@ class AuditEvent(models.Model):
         DATA_EXPORTED = "data_exported", _("Data exported")
         ACCOUNT_CLOSED = "account_closed", _("Account closed")
         MAIL_SENT_AGAIN = "mail_sent_again", _("E-mail sent again")
+        CODE_RETIRED = "code_retired", _("Referral code retired")
         CODE_GUESSING = "code_guessing", _("Referral codes are being guessed")
 
     kind = models.CharField(_("what happened"), max_length=32, choices=Kind)

@@ -1,13 +1,14 @@
 """Every write that locks or spans rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 
 from django.conf import settings
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db import IntegrityError, transaction
-from django.db.models import F, QuerySet
+from django.db.models import F
 from django.utils import timezone, translation
 from social_django.models import UserSocialAuth
 
@@ -164,6 +165,18 @@ def note_block(user: User, *, blocked: bool, by: User) -> None:
     audit.record(Kind.BLOCKED if blocked else Kind.UNBLOCKED, user, by=by)
 
 
+@transaction.atomic
+def set_blocked(users: Iterable[User], *, blocked: bool, by: User) -> int:
+    """Block accounts, or unblock them, and tell how many changed. Closed ones stay as they are."""
+    changed = 0
+    for user in sorted(users, key=attrgetter("pk")):  # locked in one order
+        other = User.objects.filter(pk=user.pk, closed_at=None, is_active=blocked)
+        if other.update(is_active=not blocked):
+            note_block(user, blocked=blocked, by=by)
+            changed += 1
+    return changed
+
+
 def _end_tokens(user: User) -> None:
     User.objects.filter(pk=user.pk).update(token_version=F("token_version") + 1)
     TokenFamily.objects.filter(user=user).delete()
@@ -251,7 +264,7 @@ def close_account(user: User) -> None:
 
 
 @transaction.atomic
-def send_again(mails: QuerySet[OutgoingEmail], by: User) -> int:
+def send_again(mails: Iterable[OutgoingEmail], by: User) -> int:
     """Put those of `mails` that were given up back into the queue, and tell how many these were."""
     again = [failed for failed in mails if failed.wait_again()]
     for failed in again:

@@ -259,4 +259,4 @@ def test_staff_cannot_filter_the_admin_by_a_password(client):
         "e=1&q=md5",
     ):
         response = client.get(f"/admin/referrals/referral/?{query}")
-        assert response.status_code in (302, 400) or b"0 referrals" in response.content, query
+        assert response.status_code in (302, 400) or not response.context["cl"].queryset, query

@@ -254,21 +254,28 @@ def test_swagger_sends_a_request_and_shows_the_answer(browser, service, api):
 # --- The admin ---
 
 
+def sign_in_staff(page: Page, service: Service, name: str) -> None:
+    """Make a superuser, and have them sign in."""
+    variables = service.environment | {"DJANGO_SUPERUSER_PASSWORD": PASSWORD}
+    command = dataclasses.replace(service, environment=variables)
+    command.manage("createsuperuser", "--noinput", "--email", f"{name}@example.com")
+    page.goto("/admin/")
+    page.locator("[name=username]").fill(f"{name}@example.com")
+    page.locator("[name=password]").fill(PASSWORD)
+    page.locator("[type=submit]").click()
+    expect(page).to_have_url(f"{service.url}/admin/")
+
+
 def test_staff_find_users_codes_referrals_and_mail_in_the_admin(browser, service, api):
     owner = sign_up(api, "owner")
     code = create_code(api, owner)
     sign_up(api, "friend", referral_code=code)
-    variables = service.environment | {"DJANGO_SUPERUSER_PASSWORD": PASSWORD}
-    command = dataclasses.replace(service, environment=variables)
-    command.manage("createsuperuser", "--noinput", "--email", "root@example.com")
-
     with window(browser, service, locale="en", viewport={"width": 1440, "height": 900}) as page:
         page.goto("/admin/")
         expect(page).to_have_title("Log in | Referral service")
-        page.get_by_label("E-mail address").fill("root@example.com")
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Log in").click()
-        expect(page).to_have_url(f"{service.url}/admin/")
+        expect(page.get_by_label("E-mail address")).to_be_visible()
+        expect(page.get_by_label("Password").first).to_be_visible()
+        sign_in_staff(page, service, "root")
         for link, found in {
             "Users": ["owner", "owner@example.com"],
             "Referral codes": [code, "owner"],
@@ -276,7 +283,7 @@ def test_staff_find_users_codes_referrals_and_mail_in_the_admin(browser, service
             "Outgoing e-mails": ["friend@example.com", "Confirm your e-mail address"],
         }.items():
             page.goto("/admin/")
-            page.get_by_role("rowheader", name=link, exact=True).get_by_role("link").click()
+            page.locator("#nav-sidebar-apps").get_by_role("link", name=link, exact=False).last.click()
             for words in found:
                 expect(page.get_by_role("row").filter(has_text=words).first).to_be_visible()
 
@@ -284,31 +291,90 @@ def test_staff_find_users_codes_referrals_and_mail_in_the_admin(browser, service
 def test_staff_work_in_the_admin_with_all_that_its_scripts_do(browser, service, api):
     """H2: pickers, pop-ups, selects that search, the theme, under the policy of the page."""
     sign_up(api, "worked-on")
-    variables = service.environment | {"DJANGO_SUPERUSER_PASSWORD": PASSWORD}
-    dataclasses.replace(service, environment=variables).manage(
-        "createsuperuser", "--noinput", "--email", "worker@example.com"
-    )
     with window(browser, service, locale="en", viewport={"width": 1440, "height": 900}) as page:
-        page.goto("/admin/")
-        page.get_by_label("E-mail address").fill("worker@example.com")
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Log in").click()
-        page.get_by_role("button", name="Toggle theme").first.click()
+        sign_in_staff(page, service, "worker")
+        page.get_by_text("worker@example.com").first.click()
+        page.get_by_text("Dark", exact=True).click()
+        expect(page.locator("html")).to_have_class("dark")
         page.goto("/admin/users/user/?q=worked-on")
         page.get_by_role("link", name="worked-on", exact=True).click()
-        page.get_by_label("Is active", exact=False).or_(page.locator("#id_is_active")).first.uncheck()
+        page.locator("#id_is_active").uncheck()
         page.locator("#id_user_permissions_from option").first.click()
         page.locator("#id_user_permissions_add, #id_user_permissions_add_link").first.click()
         expect(page.locator("#id_user_permissions_to option")).to_have_count(1)
         page.get_by_role("button", name="Save and continue editing").click()
-        expect(page.locator("ul.messagelist .success")).to_be_visible()
+        expect(page.get_by_text("was changed successfully")).to_be_visible()
+        page.goto("/admin/users/user/?q=worked-on")
+        page.locator("#changelist a", has_text="Filters").click()
+        page.get_by_role("link", name="Blocked", exact=True).click()
+        expect(page).to_have_url(re.compile("state=blocked"))
+        page.locator("input.action-select").first.check()
+        page.locator("select[name=action]").select_option("unblock")
+        page.get_by_role("button", name="Run").click()
+        expect(page.get_by_text("Unblocked: 1.")).to_be_visible()
         page.goto("/admin/users/user/add/")
         page.get_by_label("E-mail address").fill("added@example.com")
         page.goto("/admin/auth/group/add/")
         page.goto("/admin/password_change/")
         page.goto("/admin/users/auditevent/")
+        page.locator("#result_list a").first.click()
+        page.get_by_text("worker@example.com").first.click()
         page.get_by_role("button", name="Log out").click()
-        expect(page.get_by_text("Logged out").first).to_be_visible()
+        expect(page.get_by_role("link", name="Log in again")).to_be_visible()
+
+
+ADMIN_LOOKS = {
+    "English, light": {"locale": "en", "viewport": {"width": 1440, "height": 900}},
+    "Russian, dark": {"locale": "ru", "color_scheme": "dark", "viewport": {"width": 1440, "height": 900}},
+    "English, dark, phone": {"locale": "en", "color_scheme": "dark", "viewport": {"width": 390, "height": 844}},
+    "Russian, phone": {"locale": "ru", "viewport": {"width": 390, "height": 844}},
+}
+TITLES = {
+    "en": ["Registrations", "Top referrers", "E-mails given up", "What happened last"],
+    "ru": ["Регистрации", "Лучшие рефереры", "Неотправленные письма", "Последние события"],
+}
+OF_ACCOUNT = {
+    "en": ["Code", "Referred by", "Referrals", "What happened"],
+    "ru": ["Код", "Кто привёл", "Рефералы", "События"],
+}
+DRAWN = """
+[...document.querySelectorAll("canvas.chart")].map((canvas) =>
+  new Set(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data).size > 2)
+"""
+
+
+@pytest.mark.parametrize("look", ADMIN_LOOKS.values(), ids=ADMIN_LOOKS.keys())
+def test_staff_see_at_a_glance_how_it_goes_and_who_brought_whom(browser, service, api, look):
+    """H2"""
+    number, language = next(numbers), look["locale"]
+    owner = sign_up(api, f"bringer{number}")
+    code = create_code(api, owner)
+    sign_up(api, f"brought{number}", referral_code=code)
+    with window(browser, service, **look) as page:
+        page.goto("/admin/")
+        assert not page.evaluate(TOO_WIDE)
+        sign_in_staff(page, service, f"looker{number}")
+        for title in TITLES[language]:
+            expect(page.locator("#main").get_by_role("heading", name=title, exact=True)).to_be_visible()
+        expect(page.locator(".staff-card").get_by_role("link", name=f"bringer{number}").first).to_be_visible()
+        assert page.evaluate(DRAWN) == [True, True]
+        assert_the_admin_looks_right(page, language)
+        for path, words in (("users/user", f"bringer{number}"), ("referrals/referral", f"brought{number}")):
+            page.goto(f"/admin/{path}/?q=bringer{number}")
+            expect(page.get_by_text(words, exact=True).first).to_be_visible()
+            assert_the_admin_looks_right(page, language)
+        page.goto(f"/admin/users/user/{owner['id']}/change/")
+        for title in OF_ACCOUNT[language]:
+            expect(page.locator("#main").get_by_role("heading", name=title, exact=True)).to_be_visible()
+        expect(page.locator(".staff-card").get_by_role("link", name=f"brought{number}")).to_be_visible()
+        assert_the_admin_looks_right(page, language)
+
+
+def assert_the_admin_looks_right(page: Page, language: str) -> None:
+    assert not page.evaluate(TOO_WIDE)
+    assert page.evaluate(PALE_TEXTS.replace("body *", ".staff-card *")) == []
+    assert page.locator("html").get_attribute("lang") == language
+    assert bool(CYRILLIC.search(page.inner_text("#main"))) is (language == "ru")
 
 
 # --- Mail ---

@@ -60,6 +60,9 @@ def test_every_answer_has_a_content_security_policy_with_nothing_unsafe(client):
         response = client.get(path)
         assert "camera=()" in response["Permissions-Policy"], path
         policy = response["Content-Security-Policy"]
+        if path == "/admin/login/":
+            assert "script-src 'self' 'unsafe-eval';" in policy
+            policy = policy.replace(" 'unsafe-eval';", ";")  # Alpine makes functions of what stands in attributes
         assert "unsafe" not in policy, path
         assert {"default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'"} <= set(policy.split("; ")), path
 

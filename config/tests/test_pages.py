@@ -52,7 +52,7 @@ form = {"new_password": NEW_PASSWORD}
         ("/", "Read the API"),
         ("/redoc/", '<div id="redoc" data-schema="/api/schema/?format=json"'),
         ("/swagger/", "swagger-ui"),
-        ("/admin/login/", '<a href="/admin/">Referral service</a>'),
+        ("/admin/login/", "Log in | Referral service"),
     ],
 )
 def test_a_page_opens_and_names_no_other_host(client, path, words):

@@ -5,12 +5,16 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from hypothesis import HealthCheck, given, settings as hypothesis_settings, strategies as st
 
 from config.tests.operations import undone
 from referrals import figures, services
 from referrals.models import Click, Referral
 from referrals.tests.factories import make_code, make_referral
+from users.models import User
 from users.tests.factories import make_user
 
 pytestmark = pytest.mark.django_db
@@ -94,6 +98,49 @@ def test_a_day_is_that_of_the_time_zone_from_its_first_to_its_last_moment(world,
         Referral.objects.filter(pk=make_referral(codes[1]).pk).update(created_at=at)
     found = figures.series(ada.pk, interval="day", first=day, last=day, zone=zone)
     assert found == [{"day": day, "clicks": 3, "registrations": 3}]
+
+
+@given(data=st.data())
+@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_staff_see_of_everybody_equals_a_slow_and_obvious_count(world, data):
+    """Days are those of UTC, whatever the time zone of who asks and whatever happens to its clock."""
+    _ada, codes, others = world
+    name = data.draw(st.sampled_from(sorted(CHANGES)))
+    change = datetime.combine(CHANGES[name], datetime.min.time(), UTC)
+    moments = st.timedeltas(timedelta(days=-6), timedelta(days=6)).map(lambda apart: change + apart)
+    clicked = data.draw(st.lists(moments, max_size=20))
+    registered = data.draw(st.lists(st.tuples(st.sampled_from([codes[1], others]), moments), max_size=5))
+    last = CHANGES[name] + timedelta(days=data.draw(st.integers(-3, 7)))
+    first = last - timedelta(days=data.draw(st.integers(0, 9)))
+    with undone(), timezone.override(ZoneInfo(name)), CaptureQueriesContext(connection) as queries:
+        have_clicked(codes[0], clicked[::2])
+        have_clicked(others, clicked[1::2])
+        for code, moment in registered:
+            Referral.objects.filter(pk=make_referral(code).pk).update(created_at=moment)
+        before = len(queries)
+        days = figures.funnel(last, (last - first).days + 1)
+        top = figures.top_referrers(first, 5)
+        assert len(queries) - before == 3 + bool(top)
+    came = [moment for _code, moment in registered]
+    assert [(day["day"], day["clicks"]) for day in days] == obvious(clicked, UTC, "day", first, last)
+    assert [(day["day"], day["registrations"]) for day in days] == obvious(came, UTC, "day", first, last)
+    counts = Counter(code.owner_id for code, moment in registered if moment.date() >= first)
+    assert [(user.pk, count) for user, count in top] == sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+
+
+@given(ends=st.lists(st.integers(-3, 12), max_size=12), now=st.integers(0, 3))
+@hypothesis_settings(max_examples=30, deadline=None)
+def test_the_codes_about_to_end_are_those_that_a_slow_and_obvious_look_finds(ends, now):
+    with undone():
+        made = [make_code(expires_at=timezone.now() + timedelta(days=20, hours=hours)) for hours in ends]
+        if made[3:]:
+            services.retire_code(made[0].owner)
+            User.objects.filter(pk=made[1].owner_id).update(is_active=False)
+            made = made[2:]
+        at = timezone.now() + timedelta(days=20, hours=now, minutes=-1)
+        found = figures.about_to_end(at, timedelta(hours=5), 3)
+    soon = [code for code in made if at < code.expires_at <= at + timedelta(hours=5)]
+    assert found == sorted(soon, key=lambda code: (code.expires_at, code.pk))[:3]
 
 
 def test_the_summary_has_the_series_that_is_asked_for(as_user, world):
