@@ -73,7 +73,8 @@ def test_any_size_comes_out_to_the_number(users, referrals):
     assert (User.objects.count(), Referral.objects.count()) == (users, referrals)
 
 
-def test_every_row_is_one_that_the_service_would_have_written():
+def test_every_row_is_one_that_the_service_would_have_written(settings):
+    settings.CLICK_RETENTION_DAYS = 0  # all of them are looked at
     fill(users=2500, referrals=1700)
     for table in User, ReferralCode, Referral, Click, ClickDay, LookupCount, OutgoingEmail:
         for row in table.objects.all():
