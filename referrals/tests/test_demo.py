@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from conftest import check_invariants
 from referrals import demo, services
+from referrals.management.commands.demo import Command
 from referrals.models import Click, ClickDay, LookupCount, Referral, ReferralCode
 from referrals.tests.factories import utc
 from users.models import AuditEvent, OutgoingEmail, User
@@ -210,7 +211,7 @@ def test_who_interrupts_it_has_the_database_as_it_was(monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(demo, "BATCH", 100)
-    monkeypatch.setattr("referrals.management.commands.demo.Command.show", lambda _self, made, _users: interrupt(made))
+    monkeypatch.setattr(Command, "show", lambda _self, made, _users: interrupt(made))
     with pytest.raises(CommandError, match="Nothing of it was kept") as error:
         run()
     assert error.value.returncode == 130
@@ -226,9 +227,10 @@ class Terminal(StringIO):
 def test_a_bar_is_drawn_where_somebody_looks(stream, monkeypatch):
     monkeypatch.setattr(demo, "BATCH", 100)
     drawn = stream()
-    call_command("demo", stdout=StringIO(), stderr=drawn)
+    call_command(Command(stdout=StringIO(), stderr=drawn, force_color=True))
     if stream is StringIO:
         assert not drawn.getvalue()
     else:
-        assert "\r[########" + "-" * 32 + "] 100 of 500 people" in drawn.getvalue()
-        assert drawn.getvalue().endswith("] 500 of 500 people\n")
+        first, *_others, last = drawn.getvalue().split("\r")[1:]
+        assert first == "[########" + "-" * 32 + "] 100 of 500 people"
+        assert last == "[" + "#" * 40 + "] 500 of 500 people\n"

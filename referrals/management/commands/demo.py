@@ -60,6 +60,5 @@ class Command(BaseCommand):
         """Draw how far it is, where somebody looks."""
         if self.stderr.isatty():
             bar = "#" * (WIDTH * number // users)
-            self.stderr.write(f"\r[{bar:-<{WIDTH}}] {number:,} of {users:,} people", ending="")
-            if number == users:
-                self.stderr.write("")
+            end = "\n" if number == users else ""
+            self.stderr.write(f"\r[{bar:-<{WIDTH}}] {number:,} of {users:,} people", style_func=str, ending=end)
