@@ -9,6 +9,7 @@ from math import isfinite
 from typing import Any
 
 HIDDEN = "[hidden]"
+SHORT = 64
 _ADDRESS_PART = r'[^\s"<>(),;:\[\]\\]'  # what an address may be made of, unless it is quoted (RFC 5322, 3.2.3)
 _NAMES = r"(?:passwo?r?d|pwd|secret|token|api[_-]?key|[_-]key|sessionid|csrf|cookie|authorization|credential)"
 _MASKS = [
@@ -55,7 +56,14 @@ def masked(value: Any) -> Any:
         return [masked(inner) for inner in value]
     if value is None or isinstance(value, bool | int) or (isinstance(value, float) and isfinite(value)):
         return value
-    return mask(str(value))
+    text = str(value)
+    return _mask_known(text) if len(text) <= SHORT else mask(text)
+
+
+@lru_cache(maxsize=1024)
+def _mask_known(text: str) -> str:
+    """For what is told in line after line: a route, a method, a client."""
+    return mask(text)
 
 
 @lru_cache(maxsize=256)

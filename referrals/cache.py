@@ -34,7 +34,7 @@ OLDEST = 10
 TOMBSTONE_LIFE = 15  # more than OLDEST and what Redis may take
 
 
-_USABLE = CompiledQuery(
+_USABLE = CompiledQuery[ReferralCode](
     lambda folded: (
         ReferralCode.objects.usable()
         .filter(folded=folded)

@@ -215,18 +215,32 @@ class Referral(models.Model):
         return f"{self.referrer_id} → {self.referred_id}"
 
 
-_CODE = [field.attname for field in ReferralCode._meta.concrete_fields]
-_FINDABLE = CompiledQuery(
-    lambda email: ReferralCode.objects.findable(email).values_list(*_CODE), "somebody@example.com"
+_OWN = CompiledQuery[ReferralCode](lambda owner: ReferralCode.objects.usable().filter(owner=owner), ID)
+_FINDABLE = CompiledQuery[ReferralCode](
+    lambda email: ReferralCode.objects.findable(email).select_related(None), "somebody@example.com"
 )
+
+
+def own_code_of(owner: User) -> ReferralCode | None:
+    return next(iter(_OWN.objects(owner.pk)), None)
 
 
 def find_code_of(email: str, using: str = DEFAULT_DB_ALIAS) -> ReferralCode | None:
     """The code that `ReferralCodeQuerySet.findable` finds for a canonical address."""
-    return next((ReferralCode.from_db(using, _CODE, row) for row in _FINDABLE.rows(email, using=using)), None)
+    return next(iter(_FINDABLE.objects(email, using=using)), None)
 
 
-_PAGE = CompiledQuery(
+_REFERRER = CompiledQuery[Referral](
+    lambda referred: Referral.objects.filter(referred=referred).values_list("referrer__username"), ID
+)
+
+
+def referrer_of(user: User) -> str | None:
+    """The username of who brought them."""
+    return next((username for [username] in _REFERRER.rows(user.pk)), None)
+
+
+_PAGE = CompiledQuery[Referral](
     lambda referrer, bound, _all, *shape: Referral.objects.shown().page(referrer, bound, *shape), ID, ANOTHER_ID
 )
 

@@ -7,11 +7,12 @@ from operator import attrgetter
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F, QuerySet
+from django.db.models import BooleanField, ExpressionWrapper, F, Q, QuerySet
 from django.db.models.functions import Least, Now
 from django.utils import timezone
 
 from config.api import metrics, replica
+from config.api.compiled import ID, CompiledQuery, CompiledUpdate
 from referrals import cache, codes
 from referrals.cache import PublicCode
 from referrals.emails import ReferralCodeEmail, send_code
@@ -24,7 +25,7 @@ from referrals.errors import (
     InvalidCode,
     NoActiveCode,
 )
-from referrals.models import Click, ClickDay, LookupCount, Referral, ReferralCode, ReferralCodeQuerySet, find_code_of
+from referrals.models import Click, ClickDay, LookupCount, Referral, ReferralCode, find_code_of
 from referrals.signals import referral_created
 from users import limits
 from users.deadlocks import again_after_deadlock
@@ -42,6 +43,30 @@ CLICKS_KEPT_A_DAY = 10_000
 """Of one code."""
 
 
+_CURRENT = CompiledQuery[ReferralCode](
+    lambda owner: ReferralCode.objects.filter(owner=owner, retired_at=None).values_list(
+        ExpressionWrapper(Q(expires_at__gt=Now()), BooleanField())
+    ),
+    ID,
+)
+_OF_FORM = CompiledQuery[ReferralCode](
+    lambda folded: ReferralCode.objects.filter(folded=folded).values_list("pk")[:1], "CODE"
+)
+_ACTIVE_LOCKED = CompiledQuery[ReferralCode](
+    lambda owner: (
+        ReferralCode.objects.active().filter(owner=owner).select_for_update(no_key=True).values_list("folded")
+    ),
+    ID,
+)
+_USABLE_LOCKED = CompiledQuery[ReferralCode](
+    lambda folded: ReferralCode.objects.usable().filter(folded=folded).select_for_update(no_key=True, of=("self",)),
+    "CODE",
+)
+_RETIREMENT = CompiledUpdate(
+    lambda owner: (ReferralCode.objects.active().filter(owner=owner), {"retired_at": Now()}), ID
+)
+
+
 @transaction.atomic
 def issue_code(*, owner: User, expires_at: datetime, wish: str | None = None) -> ReferralCode:
     """Give `owner` a new code, `wish` if they chose one; an expired one is retired first.
@@ -50,17 +75,16 @@ def issue_code(*, owner: User, expires_at: datetime, wish: str | None = None) ->
     EndsTooSoon where it is over by the database's clock, InvalidToken where the account was closed meanwhile.
     """
     lock_account(owner)
-    current = ReferralCode.objects.filter(owner=owner, retired_at=None)
-    if current.active().exists():
-        raise ActiveCodeExists
-    current.update(retired_at=F("expires_at"))
+    for [is_active] in _CURRENT.rows(owner.pk):
+        if is_active:
+            raise ActiveCodeExists
+        ReferralCode.objects.filter(owner=owner, retired_at=None).update(retired_at=F("expires_at"))
     code = wish or _unused_code()
     folded = codes.fold(code)
     if wish:
         _release(folded, owner)
     try:
-        with transaction.atomic():
-            return ReferralCode.objects.create(owner=owner, code=code, folded=folded, expires_at=expires_at)
+        return ReferralCode.objects.create(owner=owner, code=code, folded=folded, expires_at=expires_at)
     except IntegrityError as error:
         said = str(error).partition("\n")[0]
         if "folded" in said:  # the constraint: somebody was a moment faster
@@ -71,7 +95,7 @@ def issue_code(*, owner: User, expires_at: datetime, wish: str | None = None) ->
 
 
 def _unused_code() -> str:
-    while ReferralCode.objects.filter(folded=codes.fold(code := codes.generate())).exists():
+    while _OF_FORM.rows(codes.fold(code := codes.generate())):
         pass
     return code
 
@@ -87,16 +111,11 @@ def _release(folded: str, owner: User) -> None:
 @transaction.atomic
 def retire_code(owner: User) -> None:
     """Delete the owner's active code, which is to say, end it now. Raises NoActiveCode, also for the second of two."""
-    active = ReferralCode.objects.active().filter(owner=owner)
-    code = _wait_for_registrations(active)
-    if code is None or not active.update(retired_at=Now()):
+    locked = _ACTIVE_LOCKED.rows(owner.pk)  # so that the moment of its end comes after any registration in progress
+    if not locked or not _RETIREMENT.run(owner.pk):
         raise NoActiveCode
-    cache.drop(code.folded)
-
-
-def _wait_for_registrations(current: ReferralCodeQuerySet) -> ReferralCode | None:
-    """Lock an owner's code before it ends, so that the moment of its end comes after any registration in progress."""
-    return current.select_for_update(no_key=True).first()
+    [[folded]] = locked
+    cache.drop(folded)
 
 
 def register(*, email: str, password: str, username: str | None = None, referral_code: str | None = None) -> User:
@@ -141,11 +160,9 @@ def claim(user: User, referral_code: str) -> Referral:
 
 def _lock_code(typed: str) -> ReferralCode:
     """A usable code that stays undeleted until the end of the transaction. Raises InvalidCode."""
-    usable = ReferralCode.objects.usable().filter(folded=codes.read(typed) or "")
-    code = usable.select_for_update(no_key=True, of=("self",)).first()
-    if code is None:
-        raise InvalidCode
-    return code
+    for code in _USABLE_LOCKED.objects(codes.read(typed) or ""):
+        return code
+    raise InvalidCode
 
 
 def _refer(user: User, code: ReferralCode) -> Referral:
@@ -216,6 +233,9 @@ def clicks_that_are_over() -> QuerySet[Click]:
     return over.order_by("clicked_at") if settings.CLICK_RETENTION_DAYS else over.none()
 
 
+_LOOKED_UP = CompiledUpdate(lambda owner: (LookupCount.objects.filter(pk=owner), {"lookups": F("lookups") + 1}), ID)
+
+
 def look_up(email: str, by: User) -> ReferralCode:
     """The code of the referrer with this address, counted for `by` and told to them.
 
@@ -225,10 +245,9 @@ def look_up(email: str, by: User) -> ReferralCode:
     code = replica.read(partial(find_code_of, email), by=by.pk)
     if code is None:
         raise NoActiveCode
-    count = LookupCount.objects.filter(pk=code.owner_id)
-    if not count.update(lookups=F("lookups") + 1):
+    if not _LOOKED_UP.run(code.owner_id):
         LookupCount.objects.bulk_create([LookupCount(pk=code.owner_id)], ignore_conflicts=True)
-        count.update(lookups=F("lookups") + 1)
+        _LOOKED_UP.run(code.owner_id)
     return code
 
 
@@ -254,7 +273,7 @@ def mail_code_of(email: str, asked_by: User) -> None:
 def retire_any_code(owner: User) -> None:
     """End the owner's code if they have one; one that ran out counts as ended then."""
     current = ReferralCode.objects.filter(owner=owner, retired_at=None)
-    code = _wait_for_registrations(current)
+    code = current.select_for_update(no_key=True).first()  # see `retire_code`
     if code is None:
         return
     cache.drop(code.folded)

@@ -31,7 +31,7 @@ from referrals.errors import (
     NoActiveCode,
     PrefetchRefused,
 )
-from referrals.models import Referral, ReferralCode, page_of, summary_of
+from referrals.models import Referral, ReferralCode, own_code_of, page_of, summary_of
 from referrals.permissions import SelfOrReferralStaff
 from referrals.renderers import FormatInQuery, PngQrRenderer, SvgQrRenderer
 from referrals.serializers import (
@@ -102,7 +102,7 @@ class ReferralCodeViewSet(GenericViewSet[ReferralCode]):
         """
         email = self._valid(OwnerQuerySerializer, request.query_params).get("email")
         if email is None or email == request.user.email:
-            code = self.get_queryset().filter(owner=request.user).first()
+            code = own_code_of(request.user)
         else:
             code = services.look_up(email, by=request.user)
         if code is None:
@@ -165,7 +165,7 @@ class ReferralCodeViewSet(GenericViewSet[ReferralCode]):
 
         The `share_url` of your own active code as a picture, for paper and for screens: SVG, or PNG.
         """
-        code = self.get_queryset().filter(owner=request.user).first()
+        code = own_code_of(request.user)
         if code is None:
             raise NoActiveCode
         return Response(code.share_url)
@@ -240,7 +240,7 @@ class ReferralViewSet(GenericViewSet[Referral]):
             return paginator.paginate_rows(partial(page_of, referrer, using=database), request)
 
         page = replica.read(page_in, by=request.user.pk)
-        return paginator.get_paginated_response(ReferralSerializer(page, many=True).data)
+        return paginator.get_paginated_response(list(map(ReferralSerializer().to_representation, page)))
 
     @extend_schema(parameters=[ID, *SERIES], responses=SummarySerializer)
     @action(detail=True)

@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, ClassVar
 
@@ -18,6 +18,7 @@ from django.utils import timezone
 from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
 
+from config.api.compiled import ID, CompiledUpdate
 from users.emails import canonical_email
 
 USERNAME = RegexValidator(
@@ -209,11 +210,9 @@ class TokenFamily(models.Model):
     def rotate(cls, family_id: int, shown: str, successor: str) -> Rotation:
         """Put `successor` in the place of `shown`; done for one caller. Reuse ends the family, and is told once."""
         now = timezone.now()
-        family = cls.objects.filter(pk=family_id, ended_at=None, expires_at__gt=now)
-        if family.filter(current=digest(shown)).update(
-            current=digest(successor), previous=digest(shown), rotated_at=now
-        ):
+        if _ROTATION.run(family_id, digest(shown), digest(successor), now):
             return cls.Rotation.DONE
+        family = cls.objects.filter(pk=family_id, ended_at=None, expires_at__gt=now)
         reused = family.exclude(previous=digest(shown), rotated_at__gt=now - cls.REUSE_GRACE)
         return cls.Rotation.REUSED if reused.update(ended_at=now, expires_at=now) else cls.Rotation.REFUSED
 
@@ -222,6 +221,18 @@ class TokenFamily(models.Model):
         """Log the family out; false when it had ended already."""
         now = timezone.now()
         return cls.objects.filter(pk=family_id, ended_at=None).update(ended_at=now, expires_at=now) == 1
+
+
+_ROTATION = CompiledUpdate(
+    lambda family, shown, successor, now: (
+        TokenFamily.objects.filter(pk=family, ended_at=None, expires_at__gt=now, current=shown),
+        {"current": successor, "previous": shown, "rotated_at": now},
+    ),
+    ID,
+    "the digest of what is shown",
+    "that of its successor",
+    datetime.max.replace(tzinfo=UTC),
+)
 
 
 class OutgoingEmailQuerySet(models.QuerySet["OutgoingEmail"]):

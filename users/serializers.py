@@ -15,6 +15,7 @@ from rest_framework import serializers
 from rest_framework.fields import SkipField, empty, get_error_detail
 from social_django.models import UserSocialAuth
 
+from config.api.compiled import CompiledQuery
 from config.api.fields import FORBIDDEN, BooleanField, SecretField, StringField
 from users import audit, limits, services
 from users.emails import canonical_email
@@ -85,6 +86,11 @@ def check_password_rules(field: str, password: str, user: User) -> None:
         raise serializers.ValidationError({field: get_error_detail(error)}) from None
 
 
+_HAS_ADDRESS = CompiledQuery[User](
+    lambda email: User.objects.filter(email=email).values_list("pk"), "somebody@example.com"
+)
+
+
 class SignUpSerializer(serializers.Serializer[User]):
     """What an account is made of."""
 
@@ -93,7 +99,7 @@ class SignUpSerializer(serializers.Serializer[User]):
     username = HandleField(required=False)
 
     def validate_email(self, email: str) -> str:
-        if settings.REGISTRATION_REVEALS_ACCOUNTS and User.objects.filter(email=email).exists():
+        if settings.REGISTRATION_REVEALS_ACCOUNTS and _HAS_ADDRESS.rows(email):
             raise EmailTaken.here()
         return email
 

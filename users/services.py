@@ -12,6 +12,7 @@ from django.utils import timezone, translation
 from social_django.models import UserSocialAuth
 
 from config.api import metrics
+from config.api.compiled import ID, CompiledQuery
 from users import audit, limits, mail
 from users.deadlocks import again_after_deadlock
 from users.errors import EmailTaken, InvalidLink, InvalidToken, UsernameTaken
@@ -270,5 +271,9 @@ def lock_account(user: User) -> User:
     return stored
 
 
+_LOCKED = CompiledQuery[User](lambda user_id: User.objects.filter(pk=user_id).select_for_update(no_key=True), ID)
+
+
 def _locked(user: User) -> User:
-    return User.objects.select_for_update(no_key=True).get(pk=user.pk)
+    [stored] = _LOCKED.objects(user.pk)
+    return stored

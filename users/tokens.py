@@ -1,11 +1,11 @@
 """Tokens: the access and refresh tokens of the API, and those in the links of e-mails."""
 
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from django.conf import settings
 from django.core import signing
-from django.db import DEFAULT_DB_ALIAS
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 from rest_framework.request import Request
@@ -22,8 +22,7 @@ from users.errors import InvalidToken
 from users.models import AuditEvent, PendingUndo, TokenFamily, User, digest
 
 MAX_ID = 2**63 - 1
-_COLUMNS = [field.attname for field in User._meta.concrete_fields]
-_ACTIVE = CompiledQuery(lambda user_id: User.objects.filter(pk=user_id, is_active=True).values_list(*_COLUMNS), ID)
+_ACTIVE = CompiledQuery[User](lambda user_id: User.objects.filter(pk=user_id, is_active=True), ID)
 T = TypeVar("T", bound=tokens.Token)
 
 
@@ -31,15 +30,19 @@ class _TwoKeys(TokenBackend):
     """Signs with one key and takes what the one before it has signed, while that is set: keys can be changed."""
 
     def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:
+        """The claims. Of a token that was good before, `Token` itself looks again whether it is over."""
+        return dict(self._decoded(token, verify, settings.JWT_PREVIOUS_KEY))
+
+    @lru_cache(maxsize=1024)  # noqa: B019 (there is one of it) -- people come again and again with the same token
+    def _decoded(self, token: Any, verify: bool, previous_key: str) -> dict[str, Any]:
         try:
             return super().decode(token, verify)
         except TokenBackendExpiredToken:
             raise
         except TokenBackendError:
-            if not settings.JWT_PREVIOUS_KEY:
+            if not previous_key:
                 raise
-            previous = TokenBackend(self.algorithm, settings.JWT_PREVIOUS_KEY, "", self.audience, self.issuer)
-            return previous.decode(token, verify)
+            return TokenBackend(self.algorithm, previous_key, "", self.audience, self.issuer).decode(token, verify)
 
 
 class _Checked(tokens.Token):
@@ -122,8 +125,7 @@ class RefreshToken(_Checked, tokens.RefreshToken):
 def _owner_of(token: tokens.Token) -> User:
     """The account that a token speaks for now. Raises InvalidToken where it speaks for none any more."""
     version = _whole(token, "ver")
-    for row in _ACTIVE.rows(_whole(token, "sub")):
-        user = User.from_db(DEFAULT_DB_ALIAS, _COLUMNS, row)
+    for user in _ACTIVE.objects(_whole(token, "sub")):
         if user.token_version == version:
             return user
     raise InvalidToken

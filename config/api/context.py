@@ -4,6 +4,7 @@ import ipaddress
 import logging
 from collections.abc import Callable
 from contextvars import ContextVar
+from functools import lru_cache
 from uuid import uuid4
 
 from celery import current_task
@@ -29,7 +30,12 @@ route: ContextVar[str] = ContextVar("route", default="")
 def client_pseudonym(key: str | None = None) -> str:
     """What is kept of the client where it is kept: 32 hex digits, the same for the same network, under our key."""
     here = client.get()
-    return salted_hmac("config.api.client", here, secret=key, algorithm="sha256").hexdigest()[:32] if here else ""
+    return _pseudonym(here, key or settings.SECRET_KEY) if here else ""
+
+
+@lru_cache(maxsize=1024)
+def _pseudonym(here: str, key: str) -> str:
+    return salted_hmac("config.api.client", here, secret=key, algorithm="sha256").hexdigest()[:32]
 
 
 def client_pseudonyms() -> list[str]:
@@ -98,6 +104,7 @@ def _is_trusted(address: Address | None) -> bool:
     return address is not None and any(address in proxies for proxies in settings.TRUSTED_PROXIES)
 
 
+@lru_cache(maxsize=1024)
 def _address(text: str) -> Address | None:
     try:
         address = ipaddress.ip_address(text)

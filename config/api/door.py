@@ -1,9 +1,7 @@
 """The door: who asks for another host, or in the clear for what must not be sent so, gets no further."""
 
-from typing import Any
 from urllib.parse import urlsplit
 
-from csp.middleware import CSPMiddleware
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
@@ -56,15 +54,6 @@ class DoorMiddleware(MiddlewareMixin):
         for name, value in (API_HEADERS if is_api else PAGE_HEADERS).items():
             response.headers[name] = value
         return response
-
-
-class PagePolicyMiddleware(CSPMiddleware):
-    """The content security policy of pages; that of the API is always the same, and costs it nothing."""
-
-    def __call__(self, request: HttpRequest) -> Any:
-        if request.path_info.startswith(settings.API_PREFIXES):
-            return self.get_response(request)
-        return super().__call__(request)
 
 
 def _asks_for_us(request: HttpRequest) -> bool:

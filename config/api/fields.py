@@ -5,17 +5,22 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from typing import Any
 
+from django.core.validators import ProhibitNullCharactersValidator
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.fields import empty
 from rest_framework.utils import html
+from rest_framework.validators import ProhibitSurrogateCharactersValidator
 
 # Control characters, surrogates, line and paragraph separators, zero-width and byte-order marks, bidi controls.
 # The zero-width joiner stays: it is part of many emoji, and so of passwords.
 FORBIDDEN = re.compile(
     r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffd]"
 )
+
+LOOKED_FOR_BEFORE = (ProhibitNullCharactersValidator, ProhibitSurrogateCharactersValidator)
+"""Among those above, by DRF character by character."""
 
 
 class AsSent:
@@ -31,6 +36,10 @@ class StringField(AsSent, serializers.CharField):
     """A string of text; a number or a boolean is refused, where DRF would make a string of it."""
 
     default_error_messages = {"invalid_characters": _("Control and invisible characters are not allowed.")}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.validators = [rule for rule in self.validators if not isinstance(rule, LOOKED_FOR_BEFORE)]
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):

@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable
 
 from django.conf import settings
-from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest, HttpResponse
 from django.middleware.common import CommonMiddleware
 from rest_framework.exceptions import ParseError, PermissionDenied
@@ -45,19 +44,6 @@ class ApiGateMiddleware:
 def _comes_from_a_stranger(request: HttpRequest) -> bool:
     is_elsewhere = request.headers.get("Sec-Fetch-Site") == "cross-site"
     return is_elsewhere and request.headers.get("Origin") not in settings.CORS_ALLOWED_ORIGINS
-
-
-class NoNulMiddleware:
-    """Turns away a NUL in the query or the cookies of a page, which PostgreSQL would be asked for and cannot hold."""
-
-    def __init__(self, get_response: Handler) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        is_page = not request.path_info.startswith(settings.API_PREFIXES)  # the API itself says which parameter it is
-        if is_page and ("%00" in request.META["QUERY_STRING"] or any("\0" in v for v in request.COOKIES.values())):
-            raise SuspiciousOperation("NUL in the query or a cookie")
-        return self.get_response(request)
 
 
 class RedirectOnlyReadsMiddleware(CommonMiddleware):

@@ -78,7 +78,7 @@ def test_an_error_of_ours_has_the_same_headers_and_says_nothing_of_itself(produc
     def fail(request: HttpRequest) -> None:
         raise RuntimeError("the inside of things")
 
-    monkeypatch.setattr("config.api.middleware.NoNulMiddleware.__call__", lambda self, request: fail(request))
+    monkeypatch.setattr("config.pages.NoNulMiddleware.__call__", lambda self, request: fail(request))
     for path, shape in (("/api/nothing/", "problem"), ("/auth/users/me/", "problem"), ("/", "page"), ("/a/b", "page")):
         response = production.get(path)
         assert response.status_code == 500

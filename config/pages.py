@@ -1,0 +1,68 @@
+"""What a request for a page goes through, and none for the API, which is a twentieth quicker for it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from csp.middleware import CSPMiddleware
+from django.conf import settings
+from django.contrib.auth import middleware as auth
+from django.contrib.messages import middleware as messages
+from django.contrib.sessions import middleware as sessions
+from django.core.exceptions import SuspiciousOperation
+from django.http import HttpRequest, HttpResponse
+from whitenoise.middleware import WhiteNoiseMiddleware
+
+Handler = Callable[[HttpRequest], HttpResponse]
+
+
+class PagesOnly:
+    """Mixed into a middleware, keeps the API out of it."""
+
+    get_response: Any
+
+    def __call__(self, request: HttpRequest) -> Any:
+        if request.path_info.startswith(settings.API_PREFIXES):
+            return self.get_response(request)
+        return super().__call__(request)  # type: ignore[misc]  # of the middleware
+
+
+class PolicyMiddleware(PagesOnly, CSPMiddleware):
+    """The content security policy; that of the API is always the same: see `config.api.door`."""
+
+
+class FilesMiddleware(PagesOnly, WhiteNoiseMiddleware):
+    pass
+
+
+class SessionMiddleware(sessions.SessionMiddleware):
+    """For pages, and for who leaves for a provider: by it they are known when they come back."""
+
+    def __call__(self, request: HttpRequest) -> Any:
+        path = request.path_info
+        if path.startswith(settings.API_PREFIXES) and not path.startswith("/auth/o/"):
+            return self.get_response(request)
+        return super().__call__(request)
+
+
+class AccountMiddleware(PagesOnly, auth.AuthenticationMiddleware):
+    pass
+
+
+class MessageMiddleware(PagesOnly, messages.MessageMiddleware):
+    pass
+
+
+class NoNulMiddleware:
+    """Turns away a NUL in the query or the cookies, which PostgreSQL would be asked for and cannot hold.
+
+    The API itself says which parameter it is.
+    """
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        is_page = not request.path_info.startswith(settings.API_PREFIXES)
+        if is_page and ("%00" in request.META["QUERY_STRING"] or any("\0" in v for v in request.COOKIES.values())):
+            raise SuspiciousOperation("NUL in the query or a cookie")
+        return self.get_response(request)
