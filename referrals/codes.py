@@ -2,6 +2,7 @@
 
 import re
 import secrets
+from collections.abc import Callable
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 """Crockford's base 32: no I, L, O, U, so that no two of its characters are mistaken for each other."""
@@ -16,9 +17,9 @@ FOLDED = re.compile(r"[A-Z0-9]{2,32}\Z", re.ASCII)
 LOOKALIKES = str.maketrans("OIL", "011", " -")
 
 
-def generate() -> str:
-    """A new code out of the system's CSPRNG, in groups of four: `7K2M-Q9XA-4FH3`."""
-    letters = "".join(secrets.choice(ALPHABET) for _letter in range(LENGTH))
+def generate(choice: Callable[[str], str] = secrets.choice) -> str:
+    """A new code in groups of four: `7K2M-Q9XA-4FH3`. What is to be of worth comes out of the system's CSPRNG."""
+    letters = "".join(choice(ALPHABET) for _letter in range(LENGTH))
     return "-".join(letters[start : start + 4] for start in range(0, LENGTH, 4))
 
 

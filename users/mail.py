@@ -26,11 +26,14 @@ class QueueBackend(BaseEmailBackend):
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
         for message in email_messages:
-            to = ", ".join(message.recipients())
-            reader = getattr(message, "reader", None)
-            OutgoingEmail.objects.create(to=to, reader=reader, subject=message.subject[:255], message=_stored(message))
+            as_row(message).save()
         transaction.on_commit(deliver_waiting_mail_soon)
         return len(email_messages)
+
+
+def as_row(message: EmailMessage) -> OutgoingEmail:
+    to, reader = ", ".join(message.recipients()), getattr(message, "reader", None)
+    return OutgoingEmail(to=to, reader=reader, subject=message.subject[:255], message=_stored(message))
 
 
 def _stored(message: EmailMessage) -> dict[str, Any]:

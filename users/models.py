@@ -129,6 +129,12 @@ class User(AbstractBaseUser, PermissionsMixin):
         verbose_name = _("user")
         verbose_name_plural = _("users")
         constraints = [models.UniqueConstraint(Lower("username"), name="users_user_username_unique")]
+        # The few that staff ask for among very many.
+        indexes = [
+            models.Index(fields=["id"], condition=models.Q(is_staff=True), name="users_user_staff"),
+            models.Index(fields=["id"], condition=models.Q(is_active=False, closed_at=None), name="users_user_blocked"),
+            models.Index(fields=["id"], condition=models.Q(closed_at__isnull=False), name="users_user_closed"),
+        ]
 
     def __str__(self) -> str:
         return self.username
@@ -264,7 +270,10 @@ class OutgoingEmail(models.Model):
         indexes = [
             models.Index(
                 fields=["next_try_at"], condition=models.Q(sent_at=None, failed_at=None), name="users_outgoingemail_due"
-            )
+            ),
+            models.Index(
+                fields=["id"], condition=models.Q(failed_at__isnull=False), name="users_outgoingemail_given_up"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -13,7 +13,7 @@ from urllib.request import urlopen
 import pytest
 from dotenv import dotenv_values
 
-from config.tests.live import free_port, running_service
+from config.tests.live import free_port, fresh_database, new_service, running_service
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -49,6 +49,20 @@ def test_the_quick_start_brings_the_friend_into_the_list_and_the_code_into_a_mai
     assert "problem" not in done.stdout
     for subject in subjects:
         assert f"Subject: {subject}" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.interface
+@pytest.mark.parametrize(("readme", "heading"), [("README.md", "A demo program"), ("README.ru.md", "Демонстрация")])
+def test_the_demo_program_prints_how_to_sign_in(readme, heading, tmp_path):
+    [command] = blocks_of(readme, heading)
+    with fresh_database(tmp_path) as database_url:
+        service = new_service(tmp_path, database_url)
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=ROOT, env=service.environment, capture_output=True, text=True, check=True
+        )
+    assert re.search(r"users_user +500\n", done.stdout)
+    assert len(re.findall(r"\S+@demo\.example  ", done.stdout)) == 4
 
 
 def test_every_setting_is_explained_and_no_other_is():

@@ -1,4 +1,4 @@
-"""Signing in through a provider as the README shows it: from a single-page app in a real browser, and with curl."""
+"""`docs/social-login.md` does what it says: from a single-page app in a real browser, and with curl."""
 
 import http.client
 import json
@@ -57,9 +57,8 @@ def company(request) -> Iterator[Company]:
 
 
 def shown(language: str) -> str:
-    """The one block in a language that the README has on this."""
-    section = (ROOT / "README.md").read_text("utf-8").split("## Signing in through a provider\n")[1].split("\n## ")[0]
-    [block] = re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
+    """The one block in a language that the page on this has."""
+    [block] = re.findall(rf"```{language}\n(.*?)```", (ROOT / "docs/social-login.md").read_text("utf-8"), re.DOTALL)
     return block
 
 

@@ -7,7 +7,7 @@ import pytest
 from argon2.exceptions import HashingError
 from django.contrib.auth.hashers import make_password
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from users.hashers import Argon2idHasher
@@ -184,3 +184,21 @@ def test_a_password_that_there_is_no_memory_to_hash_is_a_matter_of_memory(monkey
     monkeypatch.setattr("argon2.low_level.hash_secret", fail)
     with pytest.raises(MemoryError):
         make_password(PASSWORD, hasher=Argon2idHasher())
+
+
+@pytest.mark.parametrize(
+    ("few", "index"),
+    [
+        (User.objects.filter(is_staff=True), "users_user_staff"),
+        (User.objects.filter(is_active=False, closed_at=None), "users_user_blocked"),
+        (User.objects.filter(closed_at__isnull=False), "users_user_closed"),
+        (OutgoingEmail.objects.filter(failed_at__isnull=False), "users_outgoingemail_given_up"),
+    ],
+)
+def test_the_few_that_staff_ask_for_are_not_searched_for_among_all(few, index):
+    """As the lists of the admin do: the newest first."""
+    User.objects.bulk_create(User(email=f"{n}@example.com", username=f"user{n}") for n in range(2000))
+    OutgoingEmail.objects.bulk_create(OutgoingEmail(to="bob@example.com", message={}) for _n in range(2000))
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+    assert index in few.order_by("-id").explain()
