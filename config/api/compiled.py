@@ -1,13 +1,13 @@
 """Queries that are asked all the time: the ORM writes their SQL once. To write it is half of what such a call costs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, connections, models
-from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.sql import Query, UpdateQuery
+from django.db.models.sql.compiler import SQLCompiler
 
 Row = tuple[Any, ...]
 Value = int | str | datetime
@@ -17,11 +17,26 @@ ID, ANOTHER_ID = 2**62, 2**62 + 1
 """Stand-ins for ids: large enough to be nobody's."""
 
 
+class _Place(NamedTuple):
+    """A parameter of the SQL that is one of the values, and how the ORM hands that to the driver."""
+
+    parameter: int
+    value: int
+    adapt: Callable[[Any], Any]
+
+
 class _Written(NamedTuple):
     query: Query
     sql: str
     params: Row
+    places: list[_Place]
     converters: Any
+
+    def with_values(self, values: tuple[Value, ...]) -> list[Any]:
+        params = list(self.params)
+        for parameter, value, adapt in self.places:
+            params[parameter] = adapt(values[value])
+        return params
 
 
 class _Compiled:
@@ -35,14 +50,28 @@ class _Compiled:
         self._written = lru_cache(maxsize=256)(self._write)
 
     def _write(self, using: str, shape: Row) -> _Written:
+        query = self._query(*self._stand_ins, *shape)
+        compiler = query.get_compiler(using)
+        sql, params = compiler.as_sql()
+        places = list(self._places(params, compiler))
+        if {place.value for place in places} != {*range(len(self._stand_ins))}:
+            raise ValueError("each stand-in must be a parameter of the query, unchanged")
+        return _Written(query, sql, params, places, self._converters(compiler))
+
+    def _places(self, params: Row, compiler: SQLCompiler) -> Iterator[_Place]:
+        adapt_moment: Callable[[Any], Any] = compiler.connection.ops.adapt_datetimefield_value
+        for value, stand_in in enumerate(self._stand_ins):
+            adapt = adapt_moment if isinstance(stand_in, datetime) else None
+            wanted = adapt(stand_in) if adapt else stand_in
+            for parameter, param in enumerate(params):
+                if param == wanted:
+                    yield _Place(parameter, value, adapt or type(param))
+
+    def _query(self, *args: Any) -> Query:
         raise NotImplementedError
 
-    def _params(self, params: Row, values: tuple[Value, ...], connection: BaseDatabaseWrapper) -> list[Any]:
-        given = {
-            _adapted(stand_in, connection): _adapted(value, connection)
-            for stand_in, value in zip(self._stand_ins, values, strict=True)
-        }
-        return [given.get(param, param) for param in params]
+    def _converters(self, compiler: SQLCompiler) -> Any:
+        raise NotImplementedError
 
 
 class CompiledQuery(_Compiled, Generic[M]):
@@ -52,26 +81,26 @@ class CompiledQuery(_Compiled, Generic[M]):
     """
 
     def rows(self, *values: Value, shape: Row = (), using: str = DEFAULT_DB_ALIAS) -> list[Row]:
-        connection = connections[using]
-        query, sql, params, converters = self._written(using, shape)
+        connection, written = connections[using], self._written(using, shape)
         with connection.cursor() as cursor:
-            cursor.execute(sql, self._params(params, values, connection))
+            cursor.execute(written.sql, written.with_values(values))
             rows: list[Row] = cursor.fetchall()
-        if not converters:
+        if not written.converters:
             return rows
-        return list(map(tuple, query.get_compiler(connection=connection).apply_converters(rows, converters)))
+        compiler = written.query.get_compiler(connection=connection)
+        return list(map(tuple, compiler.apply_converters(rows, written.converters)))
 
     def objects(self, *values: Value, shape: Row = (), using: str = DEFAULT_DB_ALIAS) -> list[M]:
         model: Any = self._written(using, shape).query.model
         names = [field.attname for field in model._meta.concrete_fields]
         return [model.from_db(using, names, row) for row in self.rows(*values, shape=shape, using=using)]
 
-    def _write(self, using: str, shape: Row) -> _Written:
-        query = self._build(*self._stand_ins, *shape).query
-        compiler = query.get_compiler(using)
-        sql, params = compiler.as_sql()
-        converters = compiler.get_converters([column for column, _sql, _alias in compiler.select])
-        return _Written(query, sql, params, converters)
+    def _query(self, *args: Any) -> Query:
+        query: Query = self._build(*args).query
+        return query
+
+    def _converters(self, compiler: SQLCompiler) -> Any:
+        return compiler.get_converters([column for column, _sql, _alias in compiler.select])
 
 
 class CompiledUpdate(_Compiled):
@@ -79,20 +108,16 @@ class CompiledUpdate(_Compiled):
 
     def run(self, *values: Value, using: str = DEFAULT_DB_ALIAS) -> int:
         """Write it, and tell how many rows there were."""
-        connection = connections[using]
-        _query, sql, params, _converters = self._written(using, ())
-        with connection.cursor() as cursor:
-            cursor.execute(sql, self._params(params, values, connection))
+        written = self._written(using, ())
+        with connections[using].cursor() as cursor:
+            cursor.execute(written.sql, written.with_values(values))
             return int(cursor.rowcount)
 
-    def _write(self, using: str, shape: Row) -> _Written:
-        rows, changes = self._build(*self._stand_ins, *shape)
-        query = rows.query.chain(UpdateQuery)
+    def _query(self, *args: Any) -> Query:
+        rows, changes = self._build(*args)
+        query: UpdateQuery = rows.query.chain(UpdateQuery)
         query.add_update_values(changes)
-        sql, params = query.get_compiler(using).as_sql()
-        return _Written(query, sql, params, None)
+        return query
 
-
-def _adapted(value: Value, connection: BaseDatabaseWrapper) -> Any:
-    """As the ORM hands it to the driver."""
-    return connection.ops.adapt_datetimefield_value(value) if isinstance(value, datetime) else value
+    def _converters(self, compiler: SQLCompiler) -> Any:
+        return None

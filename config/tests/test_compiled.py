@@ -1,0 +1,168 @@
+"""Queries whose SQL is written once find and write what the ORM does."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+from django.db.models import BooleanField, ExpressionWrapper, F, Q
+from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from config.api.compiled import ANOTHER_ID, ID, CompiledQuery, CompiledUpdate
+from referrals.models import LookupCount, ReferralCode
+from referrals.tests.factories import make_code, make_expired_code, make_referral
+from users.models import TokenFamily, User
+from users.tests.factories import make_user
+
+pytestmark = pytest.mark.django_db
+
+MOMENT = datetime.max.replace(tzinfo=UTC)
+
+
+def of_owner(owner):
+    return ReferralCode.objects.filter(owner=owner).order_by("id")
+
+
+def ending(owner, after):
+    is_over = ExpressionWrapper(Q(expires_at__lte=Now()), BooleanField())
+    rows = ReferralCode.objects.filter(owner=owner, expires_at__gt=after).order_by("id")
+    return rows.values_list("code", "expires_at", "retired_at", "owner__username", is_over, F("expires_at") - Now())
+
+
+def newest(after, most):
+    return User.objects.filter(id__gt=after).order_by("-id").values_list("id")[:most]
+
+
+def between(first, last):
+    return User.objects.filter(Q(id__gte=first, id__lte=last) | Q(id=first)).order_by("id").values_list("id")
+
+
+def names(columns: dict, model):
+    return {field.attname: columns[field.attname] for field in model._meta.concrete_fields}
+
+
+def test_whole_rows_are_the_instances_that_the_orm_finds():
+    code = make_code()
+    make_code()
+    compiled = CompiledQuery[ReferralCode](of_owner, ID)
+    for owner in (code.owner_id, ID, 0):
+        found, expected = compiled.objects(owner), list(of_owner(owner))
+        assert found == expected
+        assert [names(vars(row), ReferralCode) for row in found] == [names(vars(row), ReferralCode) for row in expected]
+    [found] = compiled.objects(code.owner_id)
+    assert (found._state.adding, found._state.db, found.expires_at.tzinfo) == (False, "default", UTC)
+    found.code = "CHANGED"
+    found.save(update_fields=["code"])
+    assert ReferralCode.objects.get(pk=code.pk).code == "CHANGED"
+
+
+def test_moments_booleans_nulls_and_joined_columns_are_as_the_orm_has_them():
+    active, expired = make_code(), make_expired_code()
+    compiled = CompiledQuery[ReferralCode](ending, ID, MOMENT)
+    now = timezone.now()
+    elsewhere = timezone.get_fixed_timezone(-480)
+    for owner in (active.owner_id, expired.owner_id):
+        for after in (now - timedelta(days=9), now, now.astimezone(elsewhere), active.expires_at):
+            found, expected = compiled.rows(owner, after), list(ending(owner, after))
+            assert [row[:-1] for row in found] == [row[:-1] for row in expected]
+            assert [[type(cell) for cell in row] for row in found] == [[type(cell) for cell in row] for row in expected]
+    [[*_rest, left]] = compiled.rows(active.owner_id, now)
+    assert timedelta(hours=23) < left <= timedelta(days=1)
+    assert [row[4] for row in compiled.rows(expired.owner_id, now - timedelta(days=9))] == [True]
+
+
+def test_each_shape_has_a_query_of_its_own():
+    users = [make_user() for _number in range(5)]
+    compiled = CompiledQuery[User](newest, ID)
+    for most in (1, 3, 2, 3):
+        assert compiled.rows(0, shape=(most,)) == [(user.pk,) for user in users[::-1][:most]]
+
+
+def test_the_sql_is_the_same_whatever_the_value_and_so_is_what_is_handed_to_the_driver():
+    compiled = CompiledQuery[User](newest, ID)
+    values = (1, 2**15, 2**31, ID, 2**63 - 1)
+    with CaptureQueriesContext(connection) as seen:
+        for value in values:
+            compiled.rows(value, shape=(3,))
+    with CaptureQueriesContext(connection) as theirs:
+        for value in values:
+            list(newest(value, 3))
+    assert [query["sql"] for query in seen] == [query["sql"] for query in theirs]
+    written = compiled._written("default", (3,))
+    for value in values:
+        _sql, expected = newest(value, 3).query.sql_with_params()
+        given = written.with_values((value,))
+        assert given == list(expected)
+        assert list(map(type, given)) == list(map(type, expected))
+
+
+def test_a_value_that_equals_a_stand_in_is_a_value():
+    users = [make_user() for _number in range(2)]
+    compiled = CompiledQuery[User](between, ID, ANOTHER_ID)
+    first, last = (user.pk for user in users)
+    assert compiled.rows(first, last) == [(first,), (last,)]
+    for pair in ((ID, ANOTHER_ID), (ANOTHER_ID, ID), (last, ID), (first, ANOTHER_ID), (ANOTHER_ID, last)):
+        assert compiled.rows(*pair) == list(between(*pair))
+
+
+def test_a_text_is_no_part_of_the_sql():
+    eve = make_user(username="o'eve%s")
+    compiled = CompiledQuery[User](lambda name: User.objects.filter(username=name).values_list("id"), "somebody")
+    assert compiled.rows(eve.username) == [(eve.pk,)]
+    assert compiled.rows("' OR '1' = '1") == compiled.rows("%") == compiled.rows("somebody") == []
+
+
+def test_a_stand_in_that_is_nowhere_is_told_of():
+    for build in (lambda owner: User.objects.all(), lambda owner: User.objects.filter(pk=owner + 1)):
+        with pytest.raises(ValueError, match="stand-in"):
+            CompiledQuery[User](build, ID).rows(1)
+
+
+def test_an_update_writes_what_the_orm_writes_and_counts_the_rows():
+    one, other = (LookupCount.objects.create(owner=make_user(), lookups=3) for _number in range(2))
+    compiled = CompiledUpdate(lambda owner: (LookupCount.objects.filter(pk=owner), {"lookups": F("lookups") + 1}), ID)
+    assert [compiled.run(one.pk), compiled.run(one.pk), compiled.run(ID)] == [1, 1, 0]
+    one.refresh_from_db()
+    other.refresh_from_db()
+    assert (one.lookups, other.lookups) == (5, 3)
+
+
+def test_an_update_takes_texts_and_moments_as_the_orm_does():
+    user, now = make_user(), timezone.now()
+    families = [TokenFamily.objects.create(user=user, current=f"{n}", expires_at=now) for n in range(2)]
+
+    def renewed(family, current, until):
+        return TokenFamily.objects.filter(pk=family), {"current": current, "expires_at": until}
+
+    until = now.astimezone(timezone.get_fixed_timezone(180)) + timedelta(days=1)
+    assert CompiledUpdate(renewed, ID, "current", MOMENT).run(families[0].pk, "new", until) == 1
+    rows, changes = renewed(families[1].pk, "new", until)
+    rows.update(**changes)
+    written = TokenFamily.objects.values_list("current", "expires_at")
+    assert list(written) == [("new", until)] * 2
+    assert TokenFamily.objects.filter(expires_at=until).count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_update_that_is_refused_leaves_nothing_of_its_transaction():
+    ada, bob = make_user(), make_user()
+    renamed = CompiledUpdate(lambda user, name: (User.objects.filter(pk=user), {"username": name}), ID, "somebody")
+
+    @transaction.atomic
+    def rename_both():
+        renamed.run(ada.pk, "changed")
+        renamed.run(bob.pk, "changed")
+
+    with pytest.raises(DatabaseError):
+        rename_both()
+    assert not User.objects.filter(username="changed").exists()
+    assert renamed.run(bob.pk, "changed") == 1
+
+
+def test_what_is_found_shows_the_present_whatever_was_found_before():
+    referral = make_referral()
+    compiled = CompiledQuery[User](lambda user: User.objects.filter(pk=user, is_active=True), ID)
+    assert compiled.objects(referral.referred_id)
+    User.objects.update(is_active=False)
+    assert not compiled.objects(referral.referred_id)
