@@ -10,6 +10,7 @@ from django.contrib.messages import middleware as messages
 from django.contrib.sessions import middleware as sessions
 from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest, HttpResponse
+from django.middleware.csrf import CsrfViewMiddleware
 from whitenoise.middleware import WhiteNoiseMiddleware
 
 Handler = Callable[[HttpRequest], HttpResponse]
@@ -42,6 +43,10 @@ class SessionMiddleware(sessions.SessionMiddleware):
         if path.startswith(settings.API_PREFIXES) and not path.startswith("/auth/o/"):
             return self.get_response(request)
         return super().__call__(request)
+
+
+class CsrfMiddleware(PagesOnly, CsrfViewMiddleware):
+    """Under the API, where no cookie lets anybody in, none is read or set. A view there that forgot so is refused."""
 
 
 class AccountMiddleware(PagesOnly, auth.AuthenticationMiddleware):
