@@ -83,8 +83,7 @@ class UserAdmin(StaffAdmin, DjangoUserAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
         if obj is None:
             return ()
-        closed = ("is_active",) if obj.closed_at else ()
-        return (*self.readonly_fields, *closed, *(() if request.user.is_superuser else RIGHTS))
+        return (*self.readonly_fields, *(() if request.user.is_superuser else RIGHTS))
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         if not change:
@@ -99,7 +98,12 @@ class UserAdmin(StaffAdmin, DjangoUserAdmin):
             services.note_new_username(obj)
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        """Staff who are no superuser touch no other staff: a new password of theirs would give its rights away."""
+        """Staff who are no superuser touch no other staff: a new password of theirs would give its rights away.
+
+        What is left of a closed account stays as it is.
+        """
+        if obj is not None and obj.closed_at:
+            return False
         if obj is not None and (obj.is_staff or obj.is_superuser) and not request.user.is_superuser:
             return False
         return super().has_change_permission(request, obj)
@@ -129,7 +133,12 @@ admin.site.unregister(Group)
 
 @admin.register(Group)
 class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
-    """Who may do what, by the names that staff know each other under."""
+    """Who may do what. Only superusers give rights: who could change their own group would give themselves any."""
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser)
+
+    has_add_permission = has_delete_permission = has_change_permission
 
 
 class MailStateFilter(admin.SimpleListFilter):

@@ -1,6 +1,7 @@
 """What the admin's lists have in common: they search by index, count no further than they show, and export rows."""
 
 import csv
+import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import cached_property
@@ -93,7 +94,9 @@ class StaffAdmin(ModelAdmin):
         field = lookup.split("__")[0]
         entries = [entry[0] if isinstance(entry, tuple) else entry for entry in self.get_list_filter(request)]
         offered = [getattr(entry, "parameter_name", entry) for entry in entries]
-        return lookup in self.linked_by or (field in offered and super().lookup_allowed(lookup, value, request))
+        if lookup in self.linked_by:
+            return re.fullmatch("[0-9]{1,18}", value) is not None  # no number that a database would choke on
+        return field in offered and super().lookup_allowed(lookup, value, request)
 
     def find(self, term: str) -> QuerySet[Any]:
         """The ids of what a search finds, as `either` gives them."""

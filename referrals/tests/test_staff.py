@@ -12,6 +12,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from social_django.models import UserSocialAuth
 
 from referrals import figures, services
 from referrals.models import Click, ReferralCode
@@ -24,6 +25,8 @@ from users.tests.factories import make_user, make_waiting_mail
 pytestmark = pytest.mark.django_db
 
 USERS, CODES, REFERRALS = "/admin/users/user/", "/admin/referrals/referralcode/", "/admin/referrals/referral/"
+CLICKS, MAILS = "/admin/referrals/click/", "/admin/users/outgoingemail/"
+EVENTS, IDENTITIES = "/admin/users/auditevent/", "/admin/social_django/usersocialauth/"
 migration = import_module("referrals.migrations.0003_groups_of_staff")
 VIEWS = {
     "view_referral": {"Top referrers"},
@@ -196,6 +199,46 @@ def test_support_reads_every_list_and_does_nothing():
     assert act(browser, USERS, "export", code.owner)["Content-Type"].startswith("text/html")
     code.refresh_from_db()
     assert (code.retired_at, code.owner.is_active, AuditEvent.objects.count()) == (None, True, 0)
+
+
+def test_support_reads_no_secret_and_changes_none():
+    """Z5, Z7: neither what a password is kept as, nor a link that lets somebody in, nor what a provider told."""
+    browser, support = one_of("Support")
+    user = make_user()
+    mail = make_waiting_mail(message={"body": "https://x.io/account/reset-password/NA/secret"})
+    identity = UserSocialAuth.objects.create(user=user, provider="github", uid="7", extra_data={"access": "secret"})
+    passwords = {"usable_password": "true", "password1": "staple under the moon", "password2": "staple under the moon"}
+    account = f"{USERS}{user.pk}"
+    for path in (f"{account}/change/", f"{MAILS}{mail.pk}/change/", f"{IDENTITIES}{identity.pk}/change/"):
+        shown = browser.get(path)
+        assert shown.status_code == 200
+        assert not [secret for secret in ("secret", *user.password.split("$")[-2:]) if secret in shown.text]
+        assert browser.post(path, {"username": "changed", "is_superuser": "on"}).status_code == 403
+    for path in (f"{account}/password/", f"{account}/delete/", f"{USERS}add/", f"{USERS}{support.pk}/password/"):
+        assert (browser.get(path).status_code, browser.post(path, passwords).status_code) == (403, 403)
+    for lookup in ("password__startswith", "owner__password__startswith", "user__password__startswith"):
+        assert {browser.get(f"/admin/{app}/{name}/", {lookup: "a"}).status_code for app, name in migration.READ} == {
+            400
+        }
+    assert browser.get(USERS, {"_to_field": "password"}).status_code == 400
+
+
+def test_what_strangers_wrote_runs_nowhere():
+    """B15"""
+    evil = "<img src=x onerror=alert(1)>'\"{{7*7}}"
+    browser = browser_of(make_user(is_staff=True, is_superuser=True))
+    code, now = make_code(), timezone.now()
+    click = Click.objects.create(code=code, clicked_at=now, channel=evil, site=evil, device="phone", visitor="x")
+    mail = make_waiting_mail("failed@example.com", failed_at=now, last_error=evil, subject=evil)
+    identity = UserSocialAuth.objects.create(user=code.owner, provider="github", uid=evil)
+    audit.record(AuditEvent.Kind.BLOCKED, code.owner, by=code.owner, note=evil)
+    rows = [(CLICKS, click), (MAILS, mail), (IDENTITIES, identity), (EVENTS, AuditEvent.objects.get())]
+    pages = [page for path, row in rows for page in (path, f"{path}{row.pk}/change/")]
+    shown = [browser.get(page) for page in ("/admin/", f"{USERS}{code.owner_id}/change/", *pages)]
+    shown += [browser.get(path, {"q": evil}) for path in (USERS, CODES, EVENTS)]
+    assert {page.status_code for page in shown} == {200}
+    assert not [page.request["PATH_INFO"] for page in shown if "<img src=x" in page.text]
+    assert sum("&lt;img src=x" in page.text for page in shown) >= 8
 
 
 # --- Actions ---

@@ -5,7 +5,7 @@ from io import StringIO
 from types import SimpleNamespace
 
 import pytest
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Group, Permission
 from django.core import mail
 from django.core.management import CommandError, call_command
 from django.db import connection
@@ -22,7 +22,7 @@ from users.tests.factories import PASSWORD, make_user
 pytestmark = pytest.mark.django_db
 
 USERS, MAILS, EVENTS = "/admin/users/user/", "/admin/users/outgoingemail/", "/admin/users/auditevent/"
-IDENTITIES = "/admin/social_django/usersocialauth/"
+IDENTITIES, GROUPS = "/admin/social_django/usersocialauth/", "/admin/auth/group/"
 DAY = timedelta(days=1)
 NEW_PASSWORD = "staple under the moon"
 
@@ -81,8 +81,8 @@ def test_every_page_opens_for_a_superuser(boss):
         f"{MAILS}{row.pk}/change/",
         "/admin/auth/group/",
     ]
-    for pk in (user.pk, closed.pk):
-        paths += [f"{USERS}{pk}/{name}/" for name in ("change", "password", "history")]
+    paths += [f"{USERS}{user.pk}/{name}/" for name in ("change", "password", "history")]
+    paths += [f"{USERS}{closed.pk}/{name}/" for name in ("change", "history")]
     for path in paths:
         assert page(boss, path)
 
@@ -356,6 +356,46 @@ def test_staff_raise_nobodys_rights_their_own_least_of_all():
     staff.refresh_from_db()
     assert not staff.is_superuser
     assert staff.user_permissions.count() == 3
+
+
+def test_staff_give_their_group_no_rights():
+    """Z8: whatever rights they have over groups."""
+    browser, staff = staff_with("view_group", "add_group", "change_group", "delete_group")
+    group = Group.objects.create(name="Mine")
+    staff.groups.add(group)
+    rights = {"name": "Mine", "permissions": [Permission.objects.get(codename="change_user").pk]}
+    for path in (f"{GROUPS}{group.pk}/change/", f"{GROUPS}add/", f"{GROUPS}{group.pk}/delete/"):
+        assert browser.post(path, rights | {"post": "yes"}).status_code == 403
+    assert browser.post(GROUPS, {"action": "delete_selected", "_selected_action": [group.pk], "post": "yes"})
+    assert not Group.objects.get(pk=group.pk).permissions.exists()
+    assert page(browser, f"{GROUPS}{group.pk}/change/")
+
+
+def test_a_superuser_gives_a_group_rights(boss):
+    right = Permission.objects.get(codename="change_user")
+    assert boss.post(f"{GROUPS}add/", {"name": "Ours", "permissions": [right.pk]}).status_code == 302
+    assert list(Group.objects.get(name="Ours").permissions.all()) == [right]
+
+
+def test_what_is_left_of_a_closed_account_stays_as_it_is(boss):
+    """P2: nobody gives it a name, a password or rights again."""
+    closed = make_user()
+    services.close_account(closed)
+    before = User.objects.filter(pk=closed.pk).values().get()
+    passwords = {"usable_password": "true", "password1": NEW_PASSWORD, "password2": NEW_PASSWORD}
+    for browser in (boss, staff_with("view_user", "change_user")[0]):
+        form = form_of(closed, username="again", is_staff="on", is_superuser="on")
+        assert browser.post(f"{USERS}{closed.pk}/change/", form).status_code == 403
+        assert browser.post(f"{USERS}{closed.pk}/password/", passwords).status_code == 403
+    assert User.objects.filter(pk=closed.pk).values().get() == before
+    assert not OutgoingEmail.objects.exists()
+
+
+@pytest.mark.parametrize("number", ["9" * 19, "9" * 400, "-1", "1.5", "abc", "", "٣"])
+def test_a_link_by_a_number_that_is_none_is_refused(boss, number):
+    """G1"""
+    assert boss.get(EVENTS, {"user": number}).status_code == 400
+    assert boss.get(EVENTS, {"user": "9" * 18}).status_code == 200
 
 
 @pytest.mark.parametrize(
