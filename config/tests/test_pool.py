@@ -2,12 +2,15 @@
 
 import re
 import time
+from datetime import UTC
 from types import SimpleNamespace
 
 import psycopg
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from psycopg.pq import Format
+from psycopg_pool import ConnectionPool
 
 from config import pool
 from referrals.models import Referral
@@ -16,6 +19,8 @@ from users.models import User
 from users.tests.factories import make_user
 
 WORKING = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'"
+
+TIMESTAMPTZ = psycopg.adapters.types["timestamptz"].oid
 
 
 def connect(**limits: int) -> pool.Connection:
@@ -47,6 +52,57 @@ def test_a_refusal_of_the_server_leaves_the_connection_as_it_was():
             own.execute("SELECT pg_sleep(30)")
         own.rollback()
         assert own.execute("SELECT 1").fetchone() == (1,)
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db
+def test_moments_are_read_as_django_reads_them():
+    """To the microsecond, in UTC, from the first to the last that there is."""
+    asked = (
+        "SELECT '0001-01-01 00:00:00+00'::timestamptz, '1999-12-31 23:59:59.999999+14'::timestamptz,"
+        " '2030-06-01 12:00:00.5+05:30'::timestamptz, '9999-12-31 23:59:59.999999+00'::timestamptz, NULL::timestamptz"
+    )
+    with connect() as own:
+        own.execute("SET TIME ZONE 'UTC'")
+        cursor = own.cursor()
+        ours = cursor.execute(asked).fetchone()
+        assert cursor.connection.adapters.get_loader(TIMESTAMPTZ, Format.TEXT).timezone is UTC
+    with connection.cursor() as cursor:
+        cursor.execute(asked)
+        theirs = cursor.fetchone()
+    assert ours == theirs
+    assert [str(moment) for moment in ours] == [
+        str(moment) for moment in theirs
+    ]  # of an equal one in another zone, not
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db
+def test_a_connection_that_spoke_just_now_is_not_asked_whether_it_is_alive_and_any_other_is(monkeypatch):
+    """F4: so one whose server ended it is found out after a second, and before it is of use to anybody."""
+    now = time.monotonic()
+    monkeypatch.setattr(pool, "time", clock := SimpleNamespace(monotonic=lambda: now))
+    with connect() as own, connect() as other:
+        own.autocommit = other.autocommit = True
+        pid = own.execute("SELECT pg_backend_pid()").fetchone()[0]
+        other.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+        ConnectionPool.check_connection(own)  # nothing is sent
+        clock.monotonic = lambda: now + pool.FRESH_FOR
+        with pytest.raises(psycopg.OperationalError):
+            ConnectionPool.check_connection(own)
+        ConnectionPool.check_connection(other)
+        assert other.execute("SELECT 1").fetchone() == (1,)
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db
+def test_a_connection_that_spoke_just_now_is_asked_all_that_is_a_question():
+    with connect() as own:
+        assert own.execute("SELECT 1").fetchone() == (1,)
+        assert own.execute("SELECT 2").fetchone() == (2,)
+        own.execute("")
+        with pytest.raises(psycopg.errors.SyntaxError):
+            own.execute("no question")
 
 
 def pooled(monkeypatch, *, pgbouncer: bool = False, **database: object) -> dict:

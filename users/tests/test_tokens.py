@@ -345,6 +345,62 @@ def test_a_path_that_only_begins_like_a_route_is_none(api, path):
     assert api.post(f"/auth/jwt/{path}", {"email": "ada@example.com", "password": PASSWORD}).status_code == 404
 
 
+# --- What is remembered of tokens ---
+
+
+def test_a_token_that_was_taken_is_over_when_its_time_is(api, monkeypatch):
+    """U6: that its signature is good is remembered, and nothing else."""
+    token = str(RefreshToken.for_user(make_user()).access_token)
+    assert is_taken(api, token)
+    later = timezone.now() + settings.SIMPLE_JWT["ACCESS_TOKEN_LIFETIME"]
+    monkeypatch.setattr("rest_framework_simplejwt.tokens.aware_utcnow", lambda: later)
+    assert not is_taken(api, token)
+
+
+@pytest.mark.parametrize("end", ["blocked", "closed", "new password", "logged out everywhere"])
+def test_a_token_that_was_taken_ends_with_what_it_stands_for(api, end):
+    """U8, U9"""
+    user = make_user()
+    token = str(RefreshToken.for_user(user).access_token)
+    assert is_taken(api, token)
+    assert is_taken(api, token)
+    if end == "blocked":
+        services.set_blocked([user], blocked=True, by=user)
+    elif end == "closed":
+        services.close_account(user)
+    elif end == "new password":
+        services.set_password(user, "staple under the moon")
+    else:
+        services.log_out_everywhere(user)
+    assert not is_taken(api, token)
+
+
+def test_a_token_like_one_that_was_taken_is_read_anew(api):
+    """U6"""
+    token = str(RefreshToken.for_user(make_user()).access_token)
+    assert is_taken(api, token)
+    head, claims, signature = token.split(".")
+    other = str(RefreshToken.for_user(make_user()).access_token).split(".")
+    for forged in (f"{head}.{claims}.{other[2]}", f"{head}.{other[1]}.{signature}", f"{head}.{claims}.", token[:-4]):
+        assert not is_taken(api, forged)
+    assert is_taken(api, token)
+
+
+def test_what_is_done_to_the_claims_of_a_token_is_done_to_one_reading_of_it():
+    token = str(RefreshToken.for_user(make_user()).access_token)
+    AccessToken(token)["sub"] = "7"
+    assert AccessToken(token)["sub"] != "7"
+
+
+def test_a_refresh_token_that_was_taken_opens_nothing_as_another_kind(api):
+    """U6"""
+    pair = log_in(api, make_user())
+    assert RefreshToken(pair["refresh"])
+    assert not is_taken(api, pair["refresh"])
+    assert is_taken(api, pair["access"])
+    assert api.post(REFRESH, {"refresh": pair["access"]}).status_code == 401
+
+
 # --- keys ---
 
 NEW_KEY = "the-key-that-comes-after-" * 2
@@ -385,3 +441,12 @@ def test_the_previous_key_vouches_for_no_more_than_the_present_one(api, change_k
     assert is_taken(api, good)
     assert not is_taken(api, forged)
     assert not is_taken(api, signed(claims_of(token), hash_name="sha512", alg="HS512"))
+
+
+def test_a_token_of_the_previous_key_is_not_remembered_past_it(api, change_keys, settings):
+    """U17: by the very reader that took it."""
+    token = str(RefreshToken.for_user(make_user()).access_token)
+    change_keys(keep_previous=True)
+    assert is_taken(api, token)
+    settings.JWT_PREVIOUS_KEY = ""
+    assert not is_taken(api, token)
