@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from django.db import DEFAULT_DB_ALIAS, connections, models
+from django.db import DEFAULT_DB_ALIAS, connections, models, transaction
 from django.db.models.sql import Query, UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
 
@@ -82,6 +82,8 @@ class CompiledQuery(_Compiled, Generic[M]):
 
     def rows(self, *values: Value, shape: Row = (), using: str = DEFAULT_DB_ALIAS) -> list[Row]:
         connection, written = connections[using], self._written(using, shape)
+        if written.query.select_for_update and not connection.in_atomic_block:
+            raise transaction.TransactionManagementError("a lock lasts no longer than its transaction: there is none")
         with connection.cursor() as cursor:
             cursor.execute(written.sql, written.with_values(values))
             rows: list[Row] = cursor.fetchall()
@@ -109,7 +111,7 @@ class CompiledUpdate(_Compiled):
     def run(self, *values: Value, using: str = DEFAULT_DB_ALIAS) -> int:
         """Write it, and tell how many rows there were."""
         written = self._written(using, ())
-        with connections[using].cursor() as cursor:
+        with transaction.mark_for_rollback_on_error(using), connections[using].cursor() as cursor:
             cursor.execute(written.sql, written.with_values(values))
             return int(cursor.rowcount)
 

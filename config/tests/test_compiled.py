@@ -160,6 +160,31 @@ def test_an_update_that_is_refused_leaves_nothing_of_its_transaction():
     assert renamed.run(bob.pk, "changed") == 1
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_transaction_goes_no_further_after_an_update_that_was_refused():
+    """Where somebody catches the error, SQLite would keep what was written before it."""
+    ada, bob = make_user(), make_user(username="bob")
+    renamed = CompiledUpdate(lambda user, name: (User.objects.filter(pk=user), {"username": name}), ID, "somebody")
+    with transaction.atomic():
+        User.objects.filter(pk=bob.pk).update(language="ru")
+        with pytest.raises(DatabaseError):
+            renamed.run(ada.pk, "bob")
+        with pytest.raises(transaction.TransactionManagementError):
+            User.objects.exists()
+    assert not User.objects.filter(language="ru").exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_rows_are_locked_in_a_transaction_only():
+    """With the ORM too; without one, the lock would be gone before it is of use."""
+    user = make_user()
+    compiled = CompiledQuery[User](lambda user: User.objects.filter(pk=user).select_for_update(no_key=True), ID)
+    with transaction.atomic():
+        assert compiled.objects(user.pk) == [user]
+    with pytest.raises(transaction.TransactionManagementError):
+        compiled.objects(user.pk)
+
+
 def test_what_is_found_shows_the_present_whatever_was_found_before():
     referral = make_referral()
     compiled = CompiledQuery[User](lambda user: User.objects.filter(pk=user, is_active=True), ID)
