@@ -14,6 +14,7 @@ from social_django.models import Association, Nonce, UserSocialAuth
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from config.api import context
 from users import services
 from users.listing import ReadOnlyAdmin, StaffAdmin, either, people
 from users.mail import ActivationEmail
@@ -50,7 +51,7 @@ class NewPasswordForm(AdminPasswordChangeForm):
     def save(self, commit: bool = True) -> Any:
         with transaction.atomic():
             user = super().save(commit)
-            services.note_new_password(user)
+            services.note_new_password(user, by=context.user_id.get())
         return user
 
 

@@ -13,11 +13,13 @@ REMEMBERED_FOR = timedelta(days=90)
 NOBODY = 0  # among the ids of users
 
 
-def record(kind: AuditEvent.Kind, user: User | int | None = None, *, by: User | None = None, **detail: str) -> None:
-    """Write down that `kind` happened to `user`, who may be an id, by their own hand or that of `by`."""
-    user_id = user.pk if isinstance(user, User) else user
+def record(
+    kind: AuditEvent.Kind, user: User | int | None = None, *, by: User | int | None = None, **detail: str
+) -> None:
+    """Write down that `kind` happened to `user`, by their own hand or that of `by`. Either may be an id."""
+    user_id, actor_id = (who.pk if isinstance(who, User) else who for who in (user, by))
     here = {"client": client_pseudonym(), "request_id": request_id.get()}
-    AuditEvent.objects.create(kind=kind, user_id=user_id, actor=by, detail=detail, **here)
+    AuditEvent.objects.create(kind=kind, user_id=user_id, actor_id=actor_id, detail=detail, **here)
     transaction.on_commit(metrics.ACCOUNT_EVENTS.labels(kind).inc)
 
 

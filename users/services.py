@@ -139,14 +139,14 @@ def _store_password(stored: User, changed: User, kind: AuditEvent.Kind) -> None:
 
 
 @transaction.atomic
-def note_new_password(user: User) -> None:
-    """Do what a new password entails, after a form of the admin has stored it."""
-    _note_new_password(user, Kind.PASSWORD_CHANGED)
+def note_new_password(user: User, by: int | None = None) -> None:
+    """Do what a new password entails, after a form of the admin has stored it: their own, or one of the staff `by`."""
+    _note_new_password(user, Kind.PASSWORD_CHANGED, by)
 
 
-def _note_new_password(user: User, kind: AuditEvent.Kind) -> None:
+def _note_new_password(user: User, kind: AuditEvent.Kind, by: int | None = None) -> None:
     TokenFamily.objects.filter(user=user).delete()
-    audit.record(kind, user)
+    audit.record(kind, user, by=by)
     mail.PasswordChangedEmail(user).queue()
 
 

@@ -339,6 +339,16 @@ def test_a_password_set_by_staff_keeps_the_rules_and_ends_every_login(boss, as_u
     assert user.check_password(password) is taken
 
 
+def test_a_password_set_by_staff_is_written_down_with_the_name_of_who_did():
+    """U20"""
+    browser, staff = staff_with("view_user", "change_user")
+    user = make_user()
+    form = {"usable_password": "true", "password1": NEW_PASSWORD, "password2": NEW_PASSWORD}
+    assert browser.post(f"{USERS}{user.pk}/password/", form).status_code == 302
+    rows = AuditEvent.objects.values_list("kind", "user", "actor")
+    assert list(rows) == [("password_changed", user.pk, staff.pk)]
+
+
 def test_staff_raise_nobodys_rights_their_own_least_of_all():
     """Z8"""
     browser, staff = staff_with("view_user", "add_user", "change_user")
