@@ -8,7 +8,7 @@ from importlib import import_module
 import pytest
 from django.apps import apps
 from django.contrib.auth.models import Group, Permission
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -18,7 +18,7 @@ from referrals import figures, services
 from referrals.models import Click, ReferralCode
 from referrals.tests.factories import make_code, make_expired_code, make_referral
 from users import audit
-from users.listing import AT_ONCE, Pages, cell
+from users.listing import AT_ONCE, BROKEN_OFF, Pages, cell
 from users.models import AuditEvent, User
 from users.tests.factories import make_user, make_waiting_mail
 
@@ -327,6 +327,21 @@ def test_an_export_of_all_has_every_row_once(monkeypatch):
     response = act(browser, f"{REFERRALS}?referrer={code.owner_id}", "export", code, select_across="1")
     _names, *rows = csv.reader(io.StringIO(response.getvalue().decode()))
     assert [int(row[0]) for row in rows] == pks[::-1]
+
+
+def test_an_export_that_breaks_off_says_so_in_its_last_line(monkeypatch):
+    """The status is sent by then, and a body that ends half-way looks whole to a browser."""
+
+    def newest_first(rows):
+        yield from rows[:1]
+        raise OperationalError("canceling statement due to statement timeout")
+
+    monkeypatch.setattr("users.listing.newest_first", newest_first)
+    browser, _manager = one_of("Manager")
+    response = act(browser, USERS, "export", make_user(), make_user())
+    names, row, last = csv.reader(io.StringIO(response.getvalue().decode()))
+    assert len(row) == len(names)
+    assert last == [BROKEN_OFF]
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
