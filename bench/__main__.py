@@ -1,8 +1,10 @@
-"""Measures the service: `python -m bench [compare|growth|popular|sqlite|waterfall]`; `docs/performance.md` explains it.
+"""Measures the service: `python -m bench [compare|growth|popular|sqlite|waterfall|endurance]`.
+
+`docs/performance.md` explains it.
 
 Sizes come from the environment: BENCH_USERS (with a code), BENCH_REFERRALS, BENCH_ROUNDS, BENCH_SECONDS,
-BENCH_CONNECTIONS, BENCH_CALLS (letters, like `ace`), BENCH_SIZES (numbers of referrals, for `growth`), and
-BENCH_DATABASE_URL, the PostgreSQL to use, which is otherwise started for it.
+BENCH_CONNECTIONS, BENCH_CALLS (letters, like `ace`), BENCH_SIZES (numbers of referrals, for `growth`), BENCH_REQUESTS
+(how many, for `endurance`), and BENCH_DATABASE_URL, the PostgreSQL to use, which is otherwise started for it.
 """
 
 import os
@@ -11,12 +13,13 @@ import sys
 
 from bench import driving, report
 from bench.calls import CALLS, Call, register, register_with_one_code
-from bench.driving import REFERRALS, USERS, Result
+from bench.driving import CONNECTIONS, REFERRALS, SECONDS, USERS, Result, number
 from bench.stand import postgres, stand
 
 CHOSEN = os.environ.get("BENCH_CALLS", "abcdefghi")
 SIZES = [int(size) for size in os.environ.get("BENCH_SIZES", "10000,1000000,10000000").split(",")]
 MANY_AT_ONCE = 64
+REQUESTS = number("BENCH_REQUESTS", 200_000)
 
 
 def chosen(letters: str) -> list[Call]:
@@ -73,6 +76,20 @@ def sqlite() -> None:
     report.save("sqlite", report.comparison(results), [result.as_json() for result in results])
 
 
+def endurance() -> None:
+    """The memory of the service's workers while they answer very many requests, of all kinds in turn."""
+    answered, rows = 0.0, []
+    with postgres(), stand(USERS, REFERRALS, reference=False) as service:
+        while answered < REQUESTS:
+            for call in chosen("acdegh"):
+                done = driving.measure(service, service.server, call, CONNECTIONS, SECONDS)
+                answered += done.rate * SECONDS
+            rows.append([f"{answered:,.0f}", f"{done.memory:.0f}"])
+            print(f"{answered:.0f} requests: {done.memory:.0f} MB", file=sys.stderr, flush=True)
+    text = f"After so many requests of (a), (c), (d), (e), (g) and (h) in turn. {report.setting()}."
+    report.save("endurance", f"{text}\n\n{report.table(['requests', 'memory of the workers, MB'], rows)}", rows)
+
+
 def waterfall() -> None:
     from bench.waterfall import measure
 
@@ -80,7 +97,7 @@ def waterfall() -> None:
 
 
 def main() -> None:
-    modes = {mode.__name__: mode for mode in (compare, growth, popular, sqlite, waterfall)}
+    modes = {mode.__name__: mode for mode in (compare, growth, popular, sqlite, waterfall, endurance)}
     asked = sys.argv[1] if len(sys.argv) > 1 else "compare"
     if asked not in modes or len(sys.argv) > 2:
         raise SystemExit(f"python -m bench [{'|'.join(modes)}]")

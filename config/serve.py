@@ -1,8 +1,10 @@
 """`python -m config.serve`: the server for production, with the settings of this service."""
 
+import gc
 import logging
 import os
 import signal
+from importlib import import_module
 from multiprocessing import parent_process
 from multiprocessing.connection import wait
 from tempfile import TemporaryDirectory
@@ -37,6 +39,10 @@ def serve() -> None:
     """The addresses are printed once the port is taken."""
     django.setup()
     from django.conf import settings
+
+    import_module(settings.ROOT_URLCONF)  # all code that there is, once for all workers
+    gc.collect()
+    gc.freeze()  # else their collectors would write to each object, and so make copies of all pages
 
     server = Granian(
         "config.wsgi:application",

@@ -1,10 +1,13 @@
 """What the rows of `users` keep true by themselves."""
 
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import get_ident
 
 import pytest
-from argon2.exceptions import HashingError
+from argon2.exceptions import HashingError, VerificationError
 from django.contrib.auth.hashers import make_password
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, transaction
@@ -181,9 +184,32 @@ def test_a_password_that_there_is_no_memory_to_hash_is_a_matter_of_memory(monkey
     def fail(*args, **kwargs):
         raise HashingError("Memory allocation error")
 
+    def refuse(*args, **kwargs):
+        raise VerificationError("Memory allocation error")
+
+    hasher = Argon2idHasher()
+    stored = make_password(PASSWORD, hasher=hasher)
     monkeypatch.setattr("argon2.low_level.hash_secret", fail)
     with pytest.raises(MemoryError):
-        make_password(PASSWORD, hasher=Argon2idHasher())
+        make_password(PASSWORD, hasher=hasher)
+    monkeypatch.setattr("argon2._password_hasher.verify_secret", refuse)
+    with pytest.raises(MemoryError):
+        hasher.verify(PASSWORD, stored)
+
+
+def test_no_more_passwords_are_hashed_at_once_than_a_process_has_processors(settings, monkeypatch):
+    """Each thread that ever hashed keeps 19 MiB."""
+    settings.WEB_WORKERS = 1
+    hashing = set()
+
+    def hash_secret(*args, **kwargs):
+        hashing.add(get_ident())
+        return b"$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA"
+
+    monkeypatch.setattr("argon2.low_level.hash_secret", hash_secret)
+    with ThreadPoolExecutor(4 * os.cpu_count()) as people:
+        list(people.map(lambda _person: Argon2idHasher().encode(PASSWORD, "salt"), range(100)))
+    assert 0 < len(hashing) <= os.cpu_count()
 
 
 @pytest.mark.parametrize(
