@@ -34,7 +34,8 @@ class _Compiled:
         self._build, self._stand_ins = build, stand_ins
         self._written = lru_cache(maxsize=256)(self._write)
 
-    def _write(self, using: str, shape: Row) -> _Written:
+    def _write(self, using: str, vendor: str, shape: Row) -> _Written:
+        """`vendor` is that of the database, which tests change behind an alias."""
         raise NotImplementedError
 
     def _params(self, params: Row, values: tuple[Value, ...], connection: BaseDatabaseWrapper) -> list[Any]:
@@ -53,7 +54,7 @@ class CompiledQuery(_Compiled, Generic[M]):
 
     def rows(self, *values: Value, shape: Row = (), using: str = DEFAULT_DB_ALIAS) -> list[Row]:
         connection = connections[using]
-        query, sql, params, converters = self._written(using, shape)
+        query, sql, params, converters = self._written(using, connection.vendor, shape)
         with connection.cursor() as cursor:
             cursor.execute(sql, self._params(params, values, connection))
             rows: list[Row] = cursor.fetchall()
@@ -62,11 +63,11 @@ class CompiledQuery(_Compiled, Generic[M]):
         return list(map(tuple, query.get_compiler(connection=connection).apply_converters(rows, converters)))
 
     def objects(self, *values: Value, shape: Row = (), using: str = DEFAULT_DB_ALIAS) -> list[M]:
-        model: Any = self._written(using, shape).query.model
+        model: Any = self._written(using, connections[using].vendor, shape).query.model
         names = [field.attname for field in model._meta.concrete_fields]
         return [model.from_db(using, names, row) for row in self.rows(*values, shape=shape, using=using)]
 
-    def _write(self, using: str, shape: Row) -> _Written:
+    def _write(self, using: str, vendor: str, shape: Row) -> _Written:
         query = self._build(*self._stand_ins, *shape).query
         compiler = query.get_compiler(using)
         sql, params = compiler.as_sql()
@@ -80,12 +81,12 @@ class CompiledUpdate(_Compiled):
     def run(self, *values: Value, using: str = DEFAULT_DB_ALIAS) -> int:
         """Write it, and tell how many rows there were."""
         connection = connections[using]
-        _query, sql, params, _converters = self._written(using, ())
+        _query, sql, params, _converters = self._written(using, connection.vendor, ())
         with connection.cursor() as cursor:
             cursor.execute(sql, self._params(params, values, connection))
             return int(cursor.rowcount)
 
-    def _write(self, using: str, shape: Row) -> _Written:
+    def _write(self, using: str, vendor: str, shape: Row) -> _Written:
         rows, changes = self._build(*self._stand_ins, *shape)
         query = rows.query.chain(UpdateQuery)
         query.add_update_values(changes)
