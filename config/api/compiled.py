@@ -49,7 +49,8 @@ class _Compiled:
         self._build, self._stand_ins = build, stand_ins
         self._written = lru_cache(maxsize=256)(self._write)
 
-    def _write(self, using: str, shape: Row) -> _Written:
+    def _write(self, using: str, vendor: str, shape: Row) -> _Written:
+        """`vendor` is that of the database, which tests change behind an alias."""
         query = self._query(*self._stand_ins, *shape)
         compiler = query.get_compiler(using)
         sql, params = compiler.as_sql()
@@ -81,7 +82,8 @@ class CompiledQuery(_Compiled, Generic[M]):
     """
 
     def rows(self, *values: Value, shape: Row = (), using: str = DEFAULT_DB_ALIAS) -> list[Row]:
-        connection, written = connections[using], self._written(using, shape)
+        connection = connections[using]
+        written = self._written(using, connection.vendor, shape)
         if written.query.select_for_update and not connection.in_atomic_block:
             raise transaction.TransactionManagementError("a lock lasts no longer than its transaction: there is none")
         with connection.cursor() as cursor:
@@ -93,7 +95,7 @@ class CompiledQuery(_Compiled, Generic[M]):
         return list(map(tuple, compiler.apply_converters(rows, written.converters)))
 
     def objects(self, *values: Value, shape: Row = (), using: str = DEFAULT_DB_ALIAS) -> list[M]:
-        model: Any = self._written(using, shape).query.model
+        model: Any = self._written(using, connections[using].vendor, shape).query.model
         names = [field.attname for field in model._meta.concrete_fields]
         return [model.from_db(using, names, row) for row in self.rows(*values, shape=shape, using=using)]
 
@@ -110,8 +112,9 @@ class CompiledUpdate(_Compiled):
 
     def run(self, *values: Value, using: str = DEFAULT_DB_ALIAS) -> int:
         """Write it, and tell how many rows there were."""
-        written = self._written(using, ())
-        with transaction.mark_for_rollback_on_error(using), connections[using].cursor() as cursor:
+        connection = connections[using]
+        written = self._written(using, connection.vendor, ())
+        with transaction.mark_for_rollback_on_error(using), connection.cursor() as cursor:
             cursor.execute(written.sql, written.with_values(values))
             return int(cursor.rowcount)
 

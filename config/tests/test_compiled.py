@@ -89,7 +89,7 @@ def test_the_sql_is_the_same_whatever_the_value_and_so_is_what_is_handed_to_the_
         for value in values:
             list(newest(value, 3))
     assert [query["sql"] for query in seen] == [query["sql"] for query in theirs]
-    written = compiled._written("default", (3,))
+    written = compiled._written("default", connection.vendor, (3,))
     for value in values:
         _sql, expected = newest(value, 3).query.sql_with_params()
         given = written.with_values((value,))
