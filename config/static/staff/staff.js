@@ -4,3 +4,28 @@ document.addEventListener("alpine:init", () => {
     element.setAttribute("x-bind:style", "{ width: changeListWidth + 'px' }");
   }
 });
+
+// What Unfold leaves out for those who listen to a page or use it by keyboard.
+const PRESSED = ":is(a:not([href]), span, div.cursor-pointer)[x-on\\:click]";
+document.addEventListener("DOMContentLoaded", () => {
+  document.querySelector("#main, .login #page")?.setAttribute("role", "main");
+  for (const element of document.querySelectorAll(PRESSED)) {
+    element.setAttribute("role", "button");
+    element.tabIndex = 0;
+  }
+  for (const { dataset } of document.querySelectorAll("#result_list [data-label]")) {
+    dataset.label = dataset.label.charAt(0).toUpperCase() + dataset.label.slice(1);
+  }
+  const titles = { "#nav-sidebar [data-simplebar]": "#site-name", "#main [data-simplebar]": "h1" };
+  for (const [scrolled, title] of Object.entries(titles)) {
+    for (const element of document.querySelectorAll(scrolled)) {
+      element.dataset.simplebarAriaLabel = document.querySelector(title)?.textContent.trim() || document.title.trim();
+    }
+  }
+});
+document.addEventListener("keydown", (event) => {
+  if ((event.key === "Enter" || event.key === " ") && event.target.matches(PRESSED)) {
+    event.preventDefault();
+    event.target.click();
+  }
+});
