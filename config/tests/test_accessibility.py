@@ -157,3 +157,23 @@ def test_the_keyboard_reaches_everything_and_one_sees_where_it_is(browser, demo,
             reached[html] = seen or html.startswith("<body")
         assert {html for html in reached if not html.startswith("<body")} == set(wanted)
         assert all(reached.values()), reached
+
+
+def test_what_unfold_opens_by_mouse_alone_opens_by_keyboard_too(browser, demo):
+    """H2"""
+    with window(browser, demo.service, storage_state=demo.staff, locale="en", viewport=PHONE) as page:
+        page.goto("/admin/")
+        expect(page.locator("#nav-sidebar")).to_be_hidden()
+        page.locator("#main [role=button]:visible").press("Enter")
+        expect(page.locator("#nav-sidebar")).to_be_visible()
+        assert page.locator("#nav-sidebar-apps [role=region]").get_attribute("aria-label") == "Referral service"
+        page.locator("#nav-sidebar div[role=button]").press(" ")
+        expect(page.get_by_role("button", name="Log out")).to_be_visible()
+
+
+def test_a_list_on_a_phone_shows_each_label_whole(browser, demo):
+    with window(browser, demo.service, storage_state=demo.staff, locale="ru", viewport=PHONE) as page:
+        page.goto("/admin/users/user/")
+        cell = page.locator("#result_list [data-label='Адрес электронной почты']").first
+        assert cell.evaluate("(cell) => cell.scrollHeight <= cell.clientHeight")
+        expect(page.locator("#main h1")).to_have_text(re.compile(r"^\s*Пользователи"), use_inner_text=True)
