@@ -177,3 +177,15 @@ def test_a_list_on_a_phone_shows_each_label_whole(browser, demo):
         cell = page.locator("#result_list [data-label='Адрес электронной почты']").first
         assert cell.evaluate("(cell) => cell.scrollHeight <= cell.clientHeight")
         expect(page.locator("#main h1")).to_have_text(re.compile(r"^\s*Пользователи"), use_inner_text=True)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_figures_of_a_chart_can_be_read(browser, demo, scheme):
+    """H2; axe does not see what is drawn. The shades have 4.5 to 1 on the page behind them (WCAG 2.2, 1.4.3)."""
+    with window(browser, demo.service, storage_state=demo.staff, color_scheme=scheme) as page:
+        page.goto("/admin/")
+        expect(page.locator("canvas.chart").first).to_be_visible()
+        for axis in ("x", "y"):
+            [ticks] = page.evaluate(f"[Chart.getChart(document.querySelector('.chart')).scales.{axis}.options.ticks]")
+            assert ticks["display"] is True
+            assert ticks["color"] == {"light": "#6a7282", "dark": "#99a1af"}[scheme]

@@ -5,7 +5,7 @@ document.addEventListener("alpine:init", () => {
   }
 });
 
-// What Unfold leaves out for those who listen to a page or use it by keyboard.
+// What Unfold leaves out for those who listen to a page, use it by keyboard, or do not see pale figures.
 const PRESSED = ":is(a:not([href]), span, div.cursor-pointer)[x-on\\:click]";
 document.addEventListener("DOMContentLoaded", () => {
   document.querySelector("#main, .login #page")?.setAttribute("role", "main");
@@ -15,6 +15,10 @@ document.addEventListener("DOMContentLoaded", () => {
   }
   for (const { dataset } of document.querySelectorAll("#result_list [data-label]")) {
     dataset.label = dataset.label.charAt(0).toUpperCase() + dataset.label.slice(1);
+  }
+  for (const { ticks } of Object.values(DEFAULT_CHART_OPTIONS.scales)) {
+    const shade = () => (document.documentElement.classList.contains("dark") ? 400 : 500);
+    ticks.color = () => getComputedStyle(document.documentElement).getPropertyValue(`--color-base-${shade()}`);
   }
   const titles = { "#nav-sidebar [data-simplebar]": "#site-name", "#main [data-simplebar]": "h1" };
   for (const [scrolled, title] of Object.entries(titles)) {
