@@ -31,7 +31,7 @@ EXCLUDED = {
 
 AXE = """
 async (excluded) => (await axe.run()).violations
-  .map(({ id, nodes }) => ({ id, nodes: nodes.filter(({ element, target }) =>
+  .map(({ id, nodes }) => ({ id, nodes: nodes.filter(({ target }) =>
     !(excluded[id] ?? []).some((selector) => document.querySelector(target.join(" ")).matches(selector))) }))
   .flatMap(({ id, nodes }) => nodes.map(({ target, failureSummary }) => `${id}: ${target}: ${failureSummary}`))
 """

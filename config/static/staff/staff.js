@@ -16,6 +16,7 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const { dataset } of document.querySelectorAll("#result_list [data-label]")) {
     dataset.label = dataset.label.charAt(0).toUpperCase() + dataset.label.slice(1);
   }
+  // Of Unfold's app.js, which draws when all is loaded.
   for (const { ticks } of Object.values(DEFAULT_CHART_OPTIONS.scales)) {
     const shade = () => (document.documentElement.classList.contains("dark") ? 400 : 500);
     ticks.color = () => getComputedStyle(document.documentElement).getPropertyValue(`--color-base-${shade()}`);
