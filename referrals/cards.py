@@ -123,7 +123,7 @@ def _lines(these: list[dict[str, Any]], before: list[dict[str, Any]], name: str)
         return {"label": title, "data": [day[name] for day in days], "borderColor": f"var({color})", **more}
 
     lines = [
-        line(_("These days"), these, "--line-now"),
+        line(_("These days"), these, "--line-now", displayYAxis=True),
         line(_("The days before"), before, "--line-before", borderDash=[4, 4]),
     ]
     return json.dumps({"labels": [date_format(day["day"], "j M") for day in these], "datasets": lines})

@@ -58,6 +58,15 @@ class StaffSite(UnfoldAdminSite):
             "styles": [static("staff/staff.css")],
         }
 
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[dict[str, Any]]:
+        """The lists, the one whose package names it for programmers under a name for people."""
+        apps = super().get_app_list(request, app_label)
+        for app in apps:
+            if app["app_label"] == "social_django":
+                app["name"] = _("Providers")
+                app["models"][0]["name"] = _("Sign-ins through providers")
+        return apps
+
     def get_sidebar_list(self, request: HttpRequest) -> list[dict[str, Any]]:
         """The start, and each list that somebody may see."""
         start = {"title": self.index_title, "icon": "dashboard", "link": reverse(f"{self.name}:index")}

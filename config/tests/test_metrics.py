@@ -24,6 +24,7 @@ from users.tests.factories import PASSWORD, make_user
 
 TOKEN = "only-for-tests-of-metrics"
 METRIC = re.compile(r"\breferral_[a-z_]+\b")
+BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/133.0"}
 
 
 def sent(service: Service, method: str, path: str, body: dict | None = None, **headers: str) -> int:
@@ -255,6 +256,10 @@ def sample_of_everything(service: Service) -> None:
     assert sent(service, "POST", "/auth/jwt/create/", body | {"password": "wrong"}) == 401
     exports = [sent(service, "GET", "/auth/users/me/export/", Authorization=f"Bearer {access}") for _twice in range(2)]
     assert exports == [200, 429]
+    counted = read(service).of("referral_clicks_total", outcome="counted")
+    assert sent(service, "GET", f"/r/{code['code']}", **BROWSER) == 200
+    while read(service).of("referral_clicks_total", outcome="counted") == counted:
+        time.sleep(0.1)  # clicks are written twice a second
 
 
 @pytest.mark.slow
@@ -273,6 +278,7 @@ def test_what_happens_is_counted(watched):
     assert more("referral_limiter_uses_total", bucket="export", outcome="refused") == 1
     assert more("referral_limiter_uses_total", bucket="sign-up", outcome="allowed") == 2
     assert more("referral_mails_total", outcome="sent") == 2
+    assert more("referral_clicks_total", outcome="counted") == 1
     assert more("referral_database_query_duration_seconds_count", database="default") > 10
 
 

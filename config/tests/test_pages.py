@@ -50,7 +50,7 @@ form = {"new_password": NEW_PASSWORD}
     ("path", "words"),
     [
         ("/", "Read the API"),
-        ("/redoc/", '<div id="redoc" data-schema="/api/schema/?format=json"'),
+        ("/redoc/", '<main id="redoc" data-schema="/api/schema/?format=json"'),
         ("/swagger/", "swagger-ui"),
         ("/admin/login/", "Log in | Referral service"),
     ],

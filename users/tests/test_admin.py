@@ -499,3 +499,9 @@ def test_the_address_of_a_list_filters_by_what_the_list_offers_and_nothing_else(
     """Z7, G1"""
     assert boss.get(f"{USERS}?{query}").status_code == 400
     assert boss.get(f"{USERS}?state=active&is_staff__exact=0&registered_at__year=2026").status_code == 200
+
+
+def test_the_menu_names_what_a_package_brought_for_people(admin_client):
+    page = admin_client.get("/admin/", headers={"Accept-Language": "ru"}).text
+    assert "Входы через провайдеров" in page
+    assert "auths" not in page
