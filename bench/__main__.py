@@ -78,15 +78,16 @@ def sqlite() -> None:
 
 def endurance() -> None:
     """The memory of the service's workers while they answer very many requests, of all kinds in turn."""
-    answered, rows = 0.0, []
+    answered, rows, calls = 0.0, [], chosen("acdegh")
     with postgres(), stand(USERS, REFERRALS, reference=False) as service:
         while answered < REQUESTS:
-            for call in chosen("acdegh"):
+            for call in calls:
                 done = driving.measure(service, service.server, call, CONNECTIONS, SECONDS)
                 answered += done.rate * SECONDS
             rows.append([f"{answered:,.0f}", f"{done.memory:.0f}"])
             print(f"{answered:.0f} requests: {done.memory:.0f} MB", file=sys.stderr, flush=True)
-    text = f"After so many requests of (a), (c), (d), (e), (g) and (h) in turn. {report.setting()}."
+    letters = ", ".join(f"({call.letter})" for call in calls)
+    text = f"After so many requests of {letters} in turn. {report.setting()}."
     report.save("endurance", f"{text}\n\n{report.table(['requests', 'memory of the workers, MB'], rows)}", rows)
 
 

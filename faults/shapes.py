@@ -1,5 +1,6 @@
 """The service in its two shapes: on SQLite by itself, and as it is in production, with proxies in between."""
 
+import re
 import sqlite3
 import tempfile
 import time
@@ -54,13 +55,18 @@ class Shape(ABC):
 
     def check(self, load: Load) -> None:
         """Once all is well again: nothing acknowledged is lost, nothing was done twice, and no answer was wrong."""
-        assert not load.complaints, load.complaints[:5]
+        assert not load.complaints, (load.complaints[:5], self.errors()[:5])
         until(self.is_ready)
         self.deliver()
         came = check_against(load.journal)
         check_invariants()
         self.check_files()
         print(load.name, dict(load.answers()), dict(came))
+
+    def errors(self) -> list[str]:
+        """What the logs of the web processes tell of them, tracebacks and all."""
+        logs = [log.read_text() for log in self.service.folder.glob("log*")]
+        return re.findall(r"(?m)^.* ERROR .*(?:\n  .*)*", "\n".join(logs))
 
     def deliver(self) -> None:
         """Have all mail delivered that waits, as time will have it."""

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 from django.conf import settings
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
 from django.db import DatabaseError, InterfaceError, OperationalError
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+NOBODYS_FAULT = (sqlite3.DatabaseError, psycopg.DatabaseError)
+"""What a driver raises itself, not a class of it: the file is none, or the server broke off in the middle of a word."""
 READ_ONLY = "25006"  # of PostgreSQL: it has become a standby, or its operator let it only read
 
 TITLES = {
@@ -114,7 +117,7 @@ def out_of_service(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno in EXHAUSTED
     cause = error.__cause__ if isinstance(error, DatabaseError) else None
-    return type(cause) is sqlite3.DatabaseError or getattr(cause, "sqlstate", None) == READ_ONLY
+    return type(cause) in NOBODYS_FAULT or getattr(cause, "sqlstate", None) == READ_ONLY
 
 
 def unavailable(error: BaseException) -> ServiceUnavailable:

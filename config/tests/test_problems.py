@@ -43,6 +43,7 @@ RAISED = {
     "away": (OperationalError(SECRET), 503, "service_unavailable"),
     "cut": (InterfaceError(SECRET), 503, "service_unavailable"),
     "unreadable": (caused(DatabaseError(SECRET), sqlite3.DatabaseError(SECRET)), 503, "service_unavailable"),
+    "broken off": (caused(DatabaseError(SECRET), psycopg.DatabaseError(SECRET)), 503, "service_unavailable"),
     "a standby": (caused(InternalError(SECRET), psycopg.errors.ReadOnlySqlTransaction()), 503, "service_unavailable"),
     "aborted": (caused(InternalError(SECRET), psycopg.errors.InFailedSqlTransaction()), 500, "error"),
     "not updated": (DatabaseError(SECRET), 500, "error"),
