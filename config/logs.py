@@ -9,7 +9,7 @@ from math import isfinite
 from typing import Any
 
 HIDDEN = "[hidden]"
-SHORT = 64
+SHORT = 64  # characters, of what is worth remembering
 _ADDRESS_PART = r'[^\s"<>(),;:\[\]\\]'  # what an address may be made of, unless it is quoted (RFC 5322, 3.2.3)
 _NAMES = r"(?:passwo?r?d|pwd|secret|token|api[_-]?key|[_-]key|sessionid|csrf|cookie|authorization|credential)"
 _MASKS = [

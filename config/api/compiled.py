@@ -1,5 +1,6 @@
 """Queries that are asked all the time: the ORM writes their SQL once. To write it is half of what such a call costs."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import lru_cache
@@ -39,7 +40,7 @@ class _Written(NamedTuple):
         return params
 
 
-class _Compiled:
+class _Compiled(ABC):
     """Something by a few values: `build(*stand_ins, *shape)` has each of the stand-ins in a condition, or as a value.
 
     The SQL is kept for each `shape`, which is all else that it depends on, like how many rows there may be.
@@ -68,11 +69,13 @@ class _Compiled:
                 if param == wanted:
                     yield _Place(parameter, value, adapt or type(param))
 
+    @abstractmethod
     def _query(self, *args: Any) -> Query:
-        raise NotImplementedError
+        """Of what is built."""
 
+    @abstractmethod
     def _converters(self, compiler: SQLCompiler) -> Any:
-        raise NotImplementedError
+        """Of its columns, where it has any."""
 
 
 class CompiledQuery(_Compiled, Generic[M]):
