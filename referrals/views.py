@@ -86,7 +86,6 @@ class ReferralCodeViewSet(GenericViewSet[ReferralCode]):
     """The code of who is signed in. There is one at a time, so that its path needs no id."""
 
     tag = "Referral code"
-    queryset = ReferralCode.objects.usable().select_related("owner")
     serializer_class = CodeSerializer
     lookup_field = "code"
     lookup_value_regex = "[^/]+"
