@@ -4,7 +4,6 @@ import ipaddress
 import logging
 from collections.abc import Callable
 from contextvars import ContextVar
-from functools import lru_cache
 from uuid import uuid4
 
 from celery import current_task
@@ -30,12 +29,7 @@ route: ContextVar[str] = ContextVar("route", default="")
 def client_pseudonym(key: str | None = None) -> str:
     """What is kept of the client where it is kept: 32 hex digits, the same for the same network, under our key."""
     here = client.get()
-    return _pseudonym(here, key or settings.SECRET_KEY) if here else ""
-
-
-@lru_cache(maxsize=1024)
-def _pseudonym(here: str, key: str) -> str:
-    return salted_hmac("config.api.client", here, secret=key, algorithm="sha256").hexdigest()[:32]
+    return salted_hmac("config.api.client", here, secret=key, algorithm="sha256").hexdigest()[:32] if here else ""
 
 
 def client_pseudonyms() -> list[str]:
@@ -104,7 +98,6 @@ def _is_trusted(address: Address | None) -> bool:
     return address is not None and any(address in proxies for proxies in settings.TRUSTED_PROXIES)
 
 
-@lru_cache(maxsize=1024)
 def _address(text: str) -> Address | None:
     try:
         address = ipaddress.ip_address(text)

@@ -8,13 +8,10 @@ read.
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
-from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 OWN = CollectorRegistry()  # without what the library says of one process and Python
@@ -68,15 +65,6 @@ REPLICA_READS = Counter(
 REGISTRATIONS = Counter("referral_registrations", "Accounts that were opened", registry=OWN)
 REFERRALS = Counter("referral_referrals", "Accounts that somebody brought in", registry=OWN)
 CLICKS = Counter("referral_clicks", "Visits of share links, by what came of them", ["outcome"], registry=OWN)
-
-M = TypeVar("M", bound=MetricWrapperBase)
-
-
-@cache
-def labelled(metric: M, *values: str) -> M:
-    """The metric with these values of its labels; the library's own way to it costs more than to add to it."""
-    return metric.labels(*values)
-
 
 Ask = Callable[[], Iterable[Metric]]
 Failure = type[Exception] | tuple[type[Exception], ...]

@@ -17,7 +17,6 @@ from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 
 from config.api import context, metrics
-from config.api.metrics import labelled
 
 logger = logging.getLogger("access")
 
@@ -40,8 +39,8 @@ class ObservationMiddleware:
             metrics.IN_PROGRESS.dec()
         took = time.perf_counter() - began
         method, route = method_of(request), context.route.get() or _elsewhere(request)
-        labelled(metrics.REQUESTS, method, route, str(response.status_code)).inc()
-        labelled(metrics.REQUEST_SECONDS, method, route).observe(took)
+        metrics.REQUESTS.labels(method, route, str(response.status_code)).inc()
+        metrics.REQUEST_SECONDS.labels(method, route).observe(took)
         if route not in WATCHED or response.status_code >= 400:
             said = {"method": method, "route": route, "status": response.status_code}
             said |= {"duration_ms": round(took * 1000, 1), "client": context.client_pseudonym()}
@@ -77,7 +76,7 @@ def _timed(execute: Callable[..., Any], sql: str, params: Any, many: bool, here:
         metrics.DATABASE_ERRORS.labels(database, type(error).__name__).inc()
         raise
     finally:
-        labelled(metrics.QUERY_SECONDS, database).observe(time.perf_counter() - began)
+        metrics.QUERY_SECONDS.labels(database).observe(time.perf_counter() - began)
 
 
 @receiver(connection_created)
@@ -100,6 +99,6 @@ def note_pool(connection: BaseDatabaseWrapper) -> None:
         return
     stats = pool.get_stats()
     idle = stats.get("pool_available", 0)
-    labelled(metrics.POOL_CONNECTIONS, connection.alias, "idle").set(idle)
-    labelled(metrics.POOL_CONNECTIONS, connection.alias, "used").set(stats.get("pool_size", 0) - idle)
-    labelled(metrics.POOL_WAITING, connection.alias).set(stats.get("requests_waiting", 0))
+    metrics.POOL_CONNECTIONS.labels(connection.alias, "idle").set(idle)
+    metrics.POOL_CONNECTIONS.labels(connection.alias, "used").set(stats.get("pool_size", 0) - idle)
+    metrics.POOL_WAITING.labels(connection.alias).set(stats.get("requests_waiting", 0))
