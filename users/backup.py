@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, cast
 
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.models import Session
 from django.db import connection
@@ -30,7 +30,10 @@ KEPT_BACK = "Restored"
 """What a mail that waited in a backup has for its last error."""
 
 GAP = 1_000_000  # more than ever came between a backup and its restoration
-MADE_BY_MIGRATE = {model._meta.db_table for model in (ContentType, Permission, MigrationRecorder.Migration)}
+MADE_BY_MIGRATE = {
+    model._meta.db_table
+    for model in (ContentType, Group, Group.permissions.through, MigrationRecorder.Migration, Permission)
+}
 NUMBERED = (User._meta.db_table, TokenFamily._meta.db_table)
 END_WHAT_CAME_AFTER = f"""
 DELETE FROM {TokenFamily._meta.db_table};
