@@ -6,9 +6,13 @@ from django.contrib.auth.backends import ModelBackend
 from django.http import HttpRequest
 
 from config.api import context
+from config.api.compiled import CompiledQuery
 from users import audit, limits
 from users.emails import canonical_email
 from users.models import AuditEvent, User
+
+_BY_EMAIL = CompiledQuery[User](lambda email: User.objects.filter(email=email), "somebody@example.com")
+_BY_USERNAME = CompiledQuery[User](lambda username: User.objects.filter(username__lower=username), "somebody")
 
 
 class EmailOrUsernameBackend(ModelBackend):
@@ -25,7 +29,8 @@ class EmailOrUsernameBackend(ModelBackend):
         if login is None or password is None:
             return None
         login = _folded(login)
-        user = User.objects.filter(**{"email" if "@" in login else "username__lower": login}).first()
+        named = _BY_EMAIL if "@" in login else _BY_USERNAME
+        user = next(iter(named.objects(login)), None)
         attempt = limits.password_try(f"login {login}", user)
         password_is_right = (user or _nobody()).check_password(password)
         if user and password_is_right and self.user_can_authenticate(user):

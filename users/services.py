@@ -32,7 +32,7 @@ def prepare_account(*, email: str, password: str, username: str | None = None) -
     return user
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def open_account(user: User) -> User:
     """Store a prepared account and queue the mail that proves its address. Raises EmailTaken, UsernameTaken.
 

@@ -196,7 +196,7 @@ def test_who_loses_the_race_for_a_name_is_told_as_if_they_had_come_late(taken, r
     """C1: the serializer has looked already, and the constraint decides."""
     prepared = services.prepare_account(**ADA)
     winner = make_user(**taken)
-    with pytest.raises(refusal):
+    with pytest.raises(refusal), transaction.atomic():
         services.open_account(prepared)
     assert User.objects.get() == winner
     assert not OutgoingEmail.objects.exists()
