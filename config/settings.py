@@ -297,7 +297,7 @@ MIDDLEWARE = [
     *(["corsheaders.middleware.CorsMiddleware"] if CORS_ORIGINS else []),
     "config.pages.FilesMiddleware",
     "config.pages.SessionMiddleware",
-    "django.middleware.locale.LocaleMiddleware",
+    "config.api.middleware.LanguageMiddleware",
     *(["config.api.replica.OwnWritesMiddleware"] if DATABASE_REPLICA_URL else []),
     "config.api.middleware.ApiGateMiddleware",
     "config.pages.NoNulMiddleware",

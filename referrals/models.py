@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from config.api.compiled import ANOTHER_ID, ID, CompiledQuery, Row
+from config.api.compiled import ANOTHER_ID, ID, CompiledInsert, CompiledQuery, Row
 from users.models import User
 
 
@@ -53,7 +53,7 @@ class ReferralCodeQuerySet(models.QuerySet["ReferralCode"]):
         return self.filter(in_force_or_ended_late, folded=folded)
 
 
-class ReferralCode(WithShareLink, models.Model):
+class ReferralCode(WithShareLink, CompiledInsert, models.Model):
     """A code that its owner, the referrer, hands on. At most one of an owner's codes is current: not retired."""
 
     owner = models.ForeignKey(User, models.PROTECT, related_name="referral_codes", verbose_name=_("owner"))
@@ -187,7 +187,7 @@ class ReferralQuerySet(models.QuerySet["Referral"]):
         )
 
 
-class Referral(models.Model):
+class Referral(CompiledInsert, models.Model):
     """Who brought whom, by which code. Written once: with the referred user, or when they claim it soon after."""
 
     referrer = models.ForeignKey(

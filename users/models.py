@@ -18,7 +18,7 @@ from django.utils import timezone
 from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
 
-from config.api.compiled import ID, CompiledUpdate
+from config.api.compiled import ID, CompiledInsert, CompiledUpdate
 from users.emails import canonical_email
 
 USERNAME = RegexValidator(
@@ -93,7 +93,7 @@ class UserManager(BaseUserManager["User"]):
         return self.create_user(email, password, **rights | fields)
 
 
-class User(AbstractBaseUser, PermissionsMixin):
+class User(CompiledInsert, AbstractBaseUser, PermissionsMixin):
     """A person with an account, which is one mailbox. A closed account stays, without anything that tells whose."""
 
     _password: str | None  # set by Django between a change of the password and its save
@@ -180,7 +180,7 @@ def digest(value: str) -> str:
     return hashlib.sha256(value.encode(errors="surrogatepass")).hexdigest()
 
 
-class TokenFamily(models.Model):
+class TokenFamily(CompiledInsert, models.Model):
     """One login and the refresh tokens that came of it, of which only the newest is good.
 
     Whoever shows an older one shows that the token is in two hands: the family ends (RFC 9700, section 4.14.2).
@@ -241,7 +241,7 @@ class OutgoingEmailQuerySet(models.QuerySet["OutgoingEmail"]):
         return self.filter(sent_at=None, failed_at=None, next_try_at__lte=at or timezone.now())
 
 
-class OutgoingEmail(models.Model):
+class OutgoingEmail(CompiledInsert, models.Model):
     """A message on its way. The row is the queue: what is not yet sent is here, whoever has died meanwhile."""
 
     to = models.TextField(_("to"))
@@ -334,7 +334,7 @@ class MailRequest(models.Model):
         return f"{self.compose} {self.pk}"
 
 
-class AuditEvent(models.Model):
+class AuditEvent(CompiledInsert, models.Model):
     """Something that happened to an account. Rows are added, and neither changed nor deleted one by one.
 
     Of a closed account they lose their client.

@@ -4,10 +4,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, connections, models, transaction
-from django.db.models.sql import Query, UpdateQuery
+from django.db.models.expressions import DatabaseDefault
+from django.db.models.sql import InsertQuery, Query, UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
 
 Row = tuple[Any, ...]
@@ -129,3 +130,40 @@ class CompiledUpdate(_Compiled):
 
     def _converters(self, compiler: SQLCompiler) -> Any:
         return None
+
+
+class CompiledInsert:
+    """Mixed into a model, has `save` insert rows by SQL that is kept for each set of columns that have a value.
+
+    The database makes the others up.
+    """
+
+    _inserts: ClassVar[dict[Any, tuple[Query, str]]] = {}
+    _meta: Any
+
+    def _do_insert(self, manager: Any, using: str, fields: Any, returning_fields: Any, raw: bool) -> list[Row]:
+        """What `save` does where a row is new: see Django's own."""
+        connection = connections[using]
+        cells = [(field, getattr(self, field.attname) if raw else field.pre_save(self, add=True)) for field in fields]
+        given = [(field, value) for field, value in cells if not isinstance(value, DatabaseDefault)]
+        if any(hasattr(value, "resolve_expression") for _field, value in given):
+            rows: list[Row] = super()._do_insert(manager, using, fields, returning_fields, raw)  # type: ignore[misc]
+            return rows
+        key = type(self), using, connection.vendor, tuple(field.attname for field, _value in given)
+        if key not in self._inserts:
+            self._inserts[key] = self._write_insert(using, fields, returning_fields, raw)
+        query, sql = self._inserts[key]
+        with connection.cursor() as cursor:
+            cursor.execute(sql, [field.get_db_prep_save(value, connection) for field, value in given])
+            row = cursor.fetchone()
+        compiler = query.get_compiler(connection=connection)
+        columns = [field.get_col(self._meta.db_table) for field in returning_fields]
+        return list(compiler.apply_converters([row], compiler.get_converters(columns)))
+
+    def _write_insert(self, using: str, fields: Any, returning_fields: Any, raw: bool) -> tuple[Query, str]:
+        query: Any = InsertQuery(type(self))
+        query.insert_values(fields, [self], raw=raw)
+        compiler = query.get_compiler(using)
+        compiler.returning_fields = returning_fields
+        [(sql, _params)] = compiler.as_sql()
+        return InsertQuery(type(self)), sql  # without the row

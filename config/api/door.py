@@ -7,9 +7,10 @@ from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
 from django.http.request import split_domain_port, validate_host
 from django.utils.deprecation import MiddlewareMixin
-from django.utils.translation import get_language_from_request, gettext_lazy as _, override
+from django.utils.translation import gettext_lazy as _, override
 from rest_framework import exceptions, status
 
+from config.api.middleware import language_of
 from config.api.problems import BadRequest, problem_or_page
 
 API_HEADERS = {
@@ -68,5 +69,5 @@ def _asks_for_us(request: HttpRequest) -> bool:
 
 def _refusal(request: HttpRequest, exc: exceptions.APIException) -> HttpResponse:
     """Nothing has looked yet at which language is asked for."""
-    with override(get_language_from_request(request)):
+    with override(language_of(request.META.get("HTTP_ACCEPT_LANGUAGE", ""))):
         return problem_or_page(request, exc)

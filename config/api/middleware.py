@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.middleware.common import CommonMiddleware
+from django.utils import translation
+from django.utils.cache import patch_vary_headers
 from rest_framework.exceptions import ParseError, PermissionDenied
 
 from config.api.problems import BadRequest, ContentTooLarge, problem_response
@@ -42,12 +45,38 @@ class ApiGateMiddleware:
 
 
 def _comes_from_a_stranger(request: HttpRequest) -> bool:
-    is_elsewhere = request.headers.get("Sec-Fetch-Site") == "cross-site"
-    return is_elsewhere and request.headers.get("Origin") not in settings.CORS_ALLOWED_ORIGINS
+    is_elsewhere = request.META.get("HTTP_SEC_FETCH_SITE") == "cross-site"
+    return is_elsewhere and request.META.get("HTTP_ORIGIN") not in settings.CORS_ALLOWED_ORIGINS
 
 
 class RedirectOnlyReadsMiddleware(CommonMiddleware):
     """Adds a missing final slash by redirect for GET and HEAD only: a redirected POST would lose its body."""
 
+    def process_request(self, request: HttpRequest) -> None:
+        """Nothing yet: where the slash is missing, nothing will be found, which is seen as the answer leaves."""
+
     def should_redirect_with_slash(self, request: HttpRequest) -> bool:
         return request.method in ("GET", "HEAD") and super().should_redirect_with_slash(request)
+
+
+class LanguageMiddleware:
+    """Django's LocaleMiddleware, for the header alone: no path and no cookie names a language here."""
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        language = language_of(request.META.get("HTTP_ACCEPT_LANGUAGE", ""))
+        translation.activate(language)
+        response = self.get_response(request)
+        response.headers.setdefault("Content-Language", language)
+        patch_vary_headers(response, ["Accept-Language"])
+        return response
+
+
+@lru_cache(maxsize=256)
+def language_of(accept: str) -> str:
+    """The language of ours that an `Accept-Language` asks for."""
+    request = HttpRequest()
+    request.META["HTTP_ACCEPT_LANGUAGE"] = accept
+    return translation.get_language_from_request(request)

@@ -1,9 +1,10 @@
 """Queries whose SQL is written once find and write what the ORM does."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, connection, models, transaction
 from django.db.models import BooleanField, ExpressionWrapper, F, Q
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
@@ -172,6 +173,43 @@ def test_a_transaction_goes_no_further_after_an_update_that_was_refused():
         with pytest.raises(transaction.TransactionManagementError):
             User.objects.exists()
     assert not User.objects.filter(language="ru").exists()
+
+
+def test_an_inserted_row_is_what_the_orm_makes_with_each_set_of_columns():
+    owner, moment = make_user(), timezone.now() + timedelta(days=1)
+    plain = {"owner": owner, "code": "ONE-ONE", "folded": "ONE", "expires_at": moment}
+    for values in (plain, plain | {"created_at": timezone.now() - timedelta(days=3)}, plain):
+        with CaptureQueriesContext(connection) as ours:
+            made = ReferralCode.objects.create(**values)
+        stored = ReferralCode.objects.get()
+        assert names(vars(made), ReferralCode) == names(vars(stored), ReferralCode)
+        assert (made._state.adding, made._state.db, made.created_at.tzinfo) == (False, "default", UTC)
+        assert made.created_at == values.get("created_at", stored.created_at)
+        made.delete()
+        theirs = ReferralCode(**values)
+        with CaptureQueriesContext(connection) as expected:
+            models.Model._do_insert(theirs, *insertion(ReferralCode))
+        assert re.sub(r"'[^']*'", "''", ours[0]["sql"]) == re.sub(r"'[^']*'", "''", expected[0]["sql"])
+        ReferralCode.objects.all().delete()
+
+
+def insertion(model):
+    """What `save` hands on."""
+    meta = model._meta
+    fields = [field for field in meta.local_concrete_fields if field is not meta.auto_field]
+    return model._base_manager, "default", fields, meta.db_returning_fields, False
+
+
+def test_a_row_with_an_id_or_an_expression_of_its_own_is_inserted_too():
+    user = User.objects.create(id=1_000_000, email="ada@example.com", username="ada")
+    assert User.objects.get(pk=1_000_000) == user
+    family = TokenFamily.objects.create(user=user, current="x", expires_at=Now() + timedelta(days=1))
+    assert TokenFamily.objects.get(pk=family.pk, expires_at__gt=timezone.now() + timedelta(hours=23)) == family
+
+
+def test_no_row_is_kept_with_the_sql_that_was_written_for_it():
+    User.objects.create(email="ada@example.com", username="ada")
+    assert not [query.objs for query, _sql in User._inserts.values() if query.objs]
 
 
 @pytest.mark.django_db(transaction=True)
