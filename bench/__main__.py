@@ -37,7 +37,7 @@ def compare() -> None:
 def growth() -> None:
     """The rates of the service, by how much there is."""
     by_size: dict[int, list[Result]] = {}
-    calls = chosen("abcge")
+    calls = chosen("abcdefgh")
     with postgres():
         for size in SIZES:
             with stand(max(500, size // 10), size, reference=False) as service:
