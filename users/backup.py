@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import IO, cast
 
@@ -163,6 +164,7 @@ def _restore_copy(source: Path) -> None:
 # --- PostgreSQL, by its own programs --------------------------------------------------------------
 
 BESIDE = Path("/usr/lib/postgresql")  # where Debian has one version beside the other
+HEAD = 30  # lines of a dump, before any data
 
 
 def _program(name: str) -> str:
@@ -223,6 +225,8 @@ def _restore_dump(source: Path) -> None:
         psql = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stderr=errors)  # noqa: S603
         with suppress(BrokenPipeError), cast(IO[bytes], psql.stdin) as script, cast(IO[bytes], reader.stdout) as dump:
             script.write(";\n".join([*before, ""]).encode())
+            # Client programs of PostgreSQL 17 begin with what an older server does not know, and stops at.
+            script.writelines(line for line in islice(dump, HEAD) if not line.startswith(b"SET transaction_timeout"))
             shutil.copyfileobj(dump, script)
             if reader.wait() == 0:
                 script.write(";\n".join([*after, ""]).encode())

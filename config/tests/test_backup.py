@@ -2,6 +2,7 @@
 
 import os
 import stat
+import subprocess
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
@@ -169,6 +170,28 @@ def test_it_is_said_which_program_is_missing_or_too_old(tmp_path, monkeypatch):
     with pytest.raises(CommandError, match=rf"{needed}.* there is only 9"):
         back_up(tmp_path / "backup")
     assert os.listdir(tmp_path) == ["pg_dump"]
+
+
+@pytest.mark.postgres
+def test_a_dump_of_newer_programs_is_restored_to_an_older_server(tmp_path, monkeypatch):
+    """They write a setting that a server before 17 does not know, and psql stops at what the server refuses."""
+    program = {name: backup._program(name) for name in ("pg_restore", "psql")}
+    heard, spy = tmp_path / "heard", tmp_path / "psql"
+    spy.write_text(f"""#!/bin/sh
+[ "$1" = --version ] && exec {program["psql"]} --version
+tee {heard} | {program["psql"]} "$@"
+""")
+    spy.chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    make_referral()
+    before = kept()
+    back_up(tmp_path / "backup")
+    restore(tmp_path / "backup", "--force")
+    assert kept() == before
+    command = [program["pg_restore"], "--no-owner", "--no-privileges", "--file=-", tmp_path / "backup"]
+    dump = subprocess.run(command, capture_output=True, check=True).stdout.splitlines()
+    left_out = {line for line in dump if not line.startswith(b"\\")} - {*heard.read_bytes().splitlines()}
+    assert left_out == {b"SET transaction_timeout = 0;"}
 
 
 @pytest.mark.postgres
