@@ -42,6 +42,12 @@ class SessionMiddleware(sessions.SessionMiddleware):
             return self.get_response(request)
         return super().__call__(request)
 
+    def process_request(self, request: HttpRequest) -> None:
+        """PostgreSQL cannot look for a NUL: it is the name of no session."""
+        if "\0" in request.COOKIES.get(settings.SESSION_COOKIE_NAME, ""):
+            del request.COOKIES[settings.SESSION_COOKIE_NAME]
+        super().process_request(request)
+
 
 class CsrfMiddleware(PagesOnly, CsrfViewMiddleware):
     """Under the API, where no cookie lets anybody in, none is read or set. A view there that forgot so is refused."""

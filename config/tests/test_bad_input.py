@@ -466,7 +466,7 @@ def test_strange_headers_and_cookies_change_nothing(operation, ready):
     """B4, B12, B13: nor does a method that a header names, nor a format that the query does."""
     call, before = ready(operation), stored()
     strange = {
-        "HTTP_COOKIE": 'sessionid="\\000"; csrftoken=\xff; messages=%00; django_language=../../etc',
+        "HTTP_COOKIE": f'sessionid="\\000{"a" * 32}"; csrftoken=\xff; messages=%00; django_language=../../etc',
         "HTTP_ACCEPT_LANGUAGE": f"\xff,*;q=x,../../../etc/passwd,en-{'a' * 5000}",
         "HTTP_X_HTTP_METHOD_OVERRIDE": "DELETE",
         "HTTP_X_METHOD_OVERRIDE": "DELETE",
