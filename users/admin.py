@@ -6,6 +6,7 @@ from typing import Any, cast
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin, UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
@@ -16,6 +17,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 
 from config.api import context
 from users import services
+from users.errors import InvalidToken
 from users.listing import ReadOnlyAdmin, StaffAdmin, either, people
 from users.mail import ActivationEmail
 from users.models import AuditEvent, OutgoingEmail, User
@@ -48,10 +50,16 @@ class NewUserForm(UserCreationForm):
 class NewPasswordForm(AdminPasswordChangeForm):
     """What staff give somebody as a password is told to them as any new one is."""
 
+    user: User
+
+    @transaction.atomic
     def save(self, commit: bool = True) -> Any:
-        with transaction.atomic():
-            user = super().save(commit)
-            services.note_new_password(user, by=context.user_id.get())
+        try:
+            self.user = services.lock_account(self.user)  # all of it is saved, and may have changed since it was read
+        except InvalidToken:
+            raise PermissionDenied from None
+        user = super().save(commit)
+        services.note_new_password(user, by=context.user_id.get())
         return user
 
 

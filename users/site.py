@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from csp.constants import SELF, UNSAFE_EVAL
 from csp.decorators import csp_update
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.templatetags.static import static
 from django.urls import reverse
@@ -15,7 +16,7 @@ from unfold.sites import UnfoldAdminSite
 
 from config.api.problems import problem_or_page
 from users import limits, services
-from users.errors import LimitReached, LimitsUnavailable
+from users.errors import InvalidToken, LimitReached, LimitsUnavailable
 from users.models import User
 
 # Alpine makes functions of what stands in attributes. No script and no style in the page itself runs for all that.
@@ -99,10 +100,13 @@ class StaffSite(UnfoldAdminSite):
         user = cast(User, request.user)
         try:
             attempt = limits.password_try(f"login {user.email}", user)
-        except (LimitReached, LimitsUnavailable) as refusal:
+            with transaction.atomic():
+                request.user = services.lock_account(user)  # all of it is saved, and may have changed meanwhile
+                response = super().password_change(request, extra_context)
+                if response.status_code == HTTPStatus.FOUND:
+                    services.note_new_password(user)
+        except (InvalidToken, LimitReached, LimitsUnavailable) as refusal:
             return problem_or_page(request, refusal)
-        response = super().password_change(request, extra_context)
         if response.status_code == HTTPStatus.FOUND:
             limits.password_was_right(attempt)
-            services.note_new_password(user)
         return response

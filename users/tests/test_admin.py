@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from django.contrib.auth.models import Group, Permission
 from django.core import mail
+from django.core.exceptions import PermissionDenied
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.http import HttpResponse
@@ -16,6 +17,7 @@ from django.utils import timezone
 from social_django.models import UserSocialAuth
 
 from users import services
+from users.admin import NewPasswordForm
 from users.models import AuditEvent, OutgoingEmail, User
 from users.tests.factories import PASSWORD, make_user
 
@@ -337,6 +339,33 @@ def test_a_password_set_by_staff_keeps_the_rules_and_ends_every_login(boss, as_u
     assert client.get("/auth/users/me/").status_code == (401 if taken else 200)
     user.refresh_from_db()
     assert user.check_password(password) is taken
+
+
+def test_a_password_set_by_staff_writes_nothing_else_and_brings_no_closed_account_back():
+    """P2: what the form shows was read before others wrote."""
+    user = make_user()
+    typed = {"usable_password": "true", "password1": NEW_PASSWORD, "password2": NEW_PASSWORD}
+    early, late = NewPasswordForm(User.objects.get(), typed), NewPasswordForm(User.objects.get(), typed)
+    assert early.is_valid()
+    assert late.is_valid()
+    User.objects.update(language="ru")
+    early.save()
+    user.refresh_from_db()
+    assert (user.language, user.token_version, user.check_password(NEW_PASSWORD)) == ("ru", 1, True)
+    services.close_account(user)
+    with pytest.raises(PermissionDenied):
+        late.save()
+    user.refresh_from_db()
+    assert (user.email, user.closed_at is None, user.is_active) == (None, False, False)
+
+
+def test_a_new_password_of_ones_own_writes_nothing_else(boss, monkeypatch):
+    monkeypatch.setattr("users.limits.password_was_right", lambda attempt: None)
+    monkeypatch.setattr("users.limits.password_try", lambda *who: User.objects.update(language="ru"))
+    form = {"old_password": PASSWORD, "new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD}
+    assert boss.post("/admin/password_change/", form).status_code == 302
+    user = User.objects.get()
+    assert (user.language, user.check_password(NEW_PASSWORD)) == ("ru", True)
 
 
 def test_a_password_set_by_staff_is_written_down_with_the_name_of_who_did():
