@@ -15,6 +15,7 @@ from config.api.problems import BadRequest, ContentTooLarge, problem_response
 
 Handler = Callable[[HttpRequest], HttpResponse]
 LENGTH = re.compile(r"[0-9]{1,18}")
+SHORT = 100  # characters of a header
 
 
 class ApiGateMiddleware:
@@ -74,9 +75,13 @@ class LanguageMiddleware:
         return response
 
 
-@lru_cache(maxsize=256)
 def language_of(accept: str) -> str:
-    """The language of ours that an `Accept-Language` asks for."""
+    """The language of ours that an `Accept-Language` asks for. Only what honest browsers send is remembered."""
+    return _language_of(accept) if len(accept) <= SHORT else _language_of.__wrapped__(accept)
+
+
+@lru_cache(maxsize=256)
+def _language_of(accept: str) -> str:
     request = HttpRequest()
     request.META["HTTP_ACCEPT_LANGUAGE"] = accept
     return translation.get_language_from_request(request)
