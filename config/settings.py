@@ -7,6 +7,7 @@ names all three. `.env.example` lists the names with their defaults.
 import json
 import logging
 import os
+import sqlite3
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,10 @@ _can_be_made_up = EMBEDDED and bool(_unreadable or _env_file_problem)
 _postgres = _database is not None and is_postgres(_database)
 _mail_has_a_way = bool(EMAIL_HOST or EMAIL_PROVIDER or os.environ.get("EMAIL_FILE_PATH"))
 _refusals = [
+    (
+        not _postgres and sqlite3.sqlite_version_info < (3, 35),
+        f"DATABASE_URL: PostgreSQL, since the SQLite of this Python is {sqlite3.sqlite_version}, and 3.35 is needed.",
+    ),
     *((any(keys) and not all(keys), f"{name.upper()}_*: all of them, or none.") for name, keys in _social_keys.items()),
     *(
         (not VISIBLE.fullmatch(value), f"{name.upper()}_*: visible characters of ASCII.")

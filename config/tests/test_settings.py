@@ -40,9 +40,9 @@ def process(folder: Path, script: str, **environment: str) -> subprocess.Popen[s
     return subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, env=known | environment, umask=0, **pipes)
 
 
-def complaints_of(folder: Path, **environment: str) -> dict[str, str]:
+def complaints_of(folder: Path, script: str = START, **environment: str) -> dict[str, str]:
     """What is said about each name at a start that is refused."""
-    running = process(folder, START, **environment)
+    running = process(folder, script, **environment)
     told, complaints = running.communicate(timeout=60)
     first, *lines = complaints.splitlines()
     assert (running.returncode, told) == (1, ""), complaints
@@ -341,3 +341,11 @@ def test_a_limit_that_cannot_be_read_is_refused(text):
     """S9"""
     with pytest.raises(Exception, match="Write 0 for no limit"):
         parse_limits(text)
+
+
+def test_an_sqlite_that_cannot_say_what_it_inserted_is_refused_where_it_would_be_used(tmp_path):
+    old = f"import sqlite3; sqlite3.sqlite_version_info, sqlite3.sqlite_version = (3, 34, 1), '3.34.1'; {START}"
+    assert "3.34.1" in complaints_of(tmp_path, old)["DATABASE_URL"]
+    running = process(tmp_path, old, DATABASE_URL="postgres://user@localhost/name", **KEYS)
+    running.communicate(timeout=60)
+    assert running.returncode == 0
