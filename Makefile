@@ -39,8 +39,8 @@ test-postgres: .venv/dev.stamp
 
 # In a real browser, with clients made of the schema, in storms and with workers: what takes its time.
 test-slow: .venv/dev.stamp
-	$(BIN)/pytest -m slow -n 2 --dist loadfile
-	$(BIN)/python .ci/with_postgres.py $(BIN)/pytest -m "slow and not interface" -n 2 --dist loadfile
+	$(BIN)/pytest -m slow -n 2 --dist loadfile $(SLOW)
+	$(BIN)/python .ci/with_postgres.py $(BIN)/pytest -m "slow and not interface" -n 2 --dist loadfile $(SLOW)
 
 # Kills, freezes and starves the service; FAULT_CYCLES says how often, WAVE_REGISTRATIONS how many sign up.
 test-faults: .venv/dev.stamp
