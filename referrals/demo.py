@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from hashlib import blake2b
 from heapq import heappop, heappush
-from itertools import count
+from itertools import accumulate, count
 from math import cos, tau
 from operator import itemgetter
 from random import Random
@@ -38,6 +38,7 @@ DAYS = 90
 BATCH = 2_000  # people
 WAITING, GIVEN_UP = 8, 12  # mails
 FEWEST = 50  # people
+STAFF, FIRST, BROUGHT, LATE = range(4)  # who register first: verified, and they never leave
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 GROWTH = 1.015  # a day
 BY_WEEKDAY = (1.1, 1.2, 1.2, 1.1, 1.0, 0.7, 0.6)
@@ -167,7 +168,6 @@ class Program:
         self.spread = array("d")  # how well it and all before it are handed on
         self.sums: dict[date, dict[int, dict[str, int]]] = defaultdict(dict)
         self.in_trouble: dict[int, bool] = {}  # whose first mail did not go out, and whether it was given up
-        self.late = self.newcomer = 0  # somebody whose code ran out, somebody who was brought
 
         # Each after those that it refers to.
         self.accounts = Table(
@@ -197,11 +197,11 @@ class Program:
             at = start + hour * HOUR
             by_clock = 1.1 - cos(tau * (at.hour - 3) / 24)
             weights.append(GROWTH ** (hour / 24) * BY_WEEKDAY[at.weekday()] * by_clock * self.random.uniform(0.7, 1.3))
-        left, weight_left = self.users, sum(weights)
-        for hour, weight in enumerate(weights):
-            here = left if hour == len(weights) - 1 else round(left * min(1, weight / weight_left))
-            yield from sorted(start + (hour + self.random.random()) * HOUR for _person in range(here))
-            left, weight_left = left - here, weight_left - weight
+        there, total = 0, sum(weights)
+        for hour, weight in enumerate(accumulate(weights)):
+            by_then = round(self.users * weight / total)
+            yield from sorted(start + (hour + self.random.random()) * HOUR for _person in range(there, by_then))
+            there = by_then
 
     def go_on(self, number: int, at: datetime) -> None:
         """What happens until a person registers, and then."""
@@ -217,17 +217,17 @@ class Program:
     def register(self, number: int, at: datetime) -> None:
         random, user, serial = self.random, next(self.user_ids), self.there + number + 1
         self.people.append(user)
-        is_staff, is_first = number == 0, number == 1
+        is_staff, is_certain = number == STAFF, number <= LATE
         waits = number >= self.users - WAITING
         given_up = not waits and number % max(8, self.users // GIVEN_UP) == 7 and at > self.mails_since
 
         closed_at = verified_at = None
-        if not (is_staff or is_first or waits or given_up) and random.random() < 0.02:
+        if not (is_certain or waits or given_up) and random.random() < 0.02:
             left_at, for_good = at + random.expovariate(1 / 20) * DAY, random.random() < 0.7
             if left_at < self.now:
                 self.left[number], closed_at = (left_at, for_good), left_at if for_good else None
                 self.note(Kind.ACCOUNT_CLOSED if for_good else Kind.BLOCKED, number, left_at)
-        if is_staff or is_first or (random.random() < 0.9 and not waits and not given_up):
+        if is_certain or (random.random() < 0.9 and not waits and not given_up):
             verified_at = at + random.expovariate(8) * HOUR
             if verified_at < self.end_of(number):
                 self.note(Kind.EMAIL_VERIFIED, number, verified_at)
@@ -250,13 +250,12 @@ class Program:
             sent_at = at + timedelta(seconds=random.uniform(1, 4))
             self.mails.rows.append((email, user, self.subjects[language], "{}", at, sent_at + TRY_FOR, 1, "", sent_at))
 
-        if number > 1 and random.random() * (self.users - number) < self.to_bring:
+        chance = 0.0 if number == BROUGHT else random.random()
+        if number > FIRST and chance * (self.users - number) < self.to_bring:
             self.refer(user, at)
-            if verified_at and is_active:
-                self.newcomer = user
-        if is_first:  # there is a code to register with whatever becomes of the others
+        if number in (FIRST, LATE):  # there is a code to register with, and one that ran out
             heappush(self.codes_to_come, (at, number, True))
-        elif verified_at and random.random() < 0.2 and not is_staff:
+        elif verified_at and random.random() < 0.2 and not is_certain:
             heappush(self.codes_to_come, (verified_at + random.expovariate(1 / 2) * DAY, number, True))
 
     def issue(self, at: datetime, number: int, is_their_first: bool) -> None:
@@ -264,22 +263,20 @@ class Program:
         random, owner, left_at = self.random, self.people[number], self.end_of(number)
         if at >= left_at:
             return
-        days = LASTS[-1] if number == 1 else random.choice(LASTS)
+        days = {FIRST: LASTS[-1], LATE: LASTS[0]}.get(number) or random.choice(LASTS)
         expires_at = datetime.combine((at + days * DAY).date(), time.max, UTC)
         deleted_at = at + random.uniform(1, 40) * DAY
-        is_deleted = deleted_at < min(expires_at, left_at) and number > 1 and random.random() < 0.2
+        is_deleted = deleted_at < min(expires_at, left_at) and number > LATE and random.random() < 0.2
         retired_at = deleted_at if is_deleted else None
         end = retired_at or expires_at
         again_at = end + random.expovariate(1 / 3) * DAY
-        if again_at < left_at and random.random() < 0.5:
+        if again_at < left_at and number > LATE and random.random() < 0.5:
             retired_at = end
             heappush(self.codes_to_come, (again_at, number, False))
         if number in self.left:
             end = min(end, left_at)
             if self.left[number][1]:
                 retired_at = end
-        elif end < self.now and not retired_at:
-            self.late = owner
 
         serial = self.there + len(self.code) + 1
         code = f"{random.choice(WORDS)}-{serial}".upper() if random.random() < 0.2 else codes.generate(random.choice)
@@ -338,7 +335,7 @@ class Program:
         return self.left[number][0] if number in self.left else self.now
 
     def note(self, kind: AuditEvent.Kind, number: int, at: datetime) -> None:
-        actor = self.people[0] if kind == Kind.BLOCKED else None
+        actor = self.people[STAFF] if kind == Kind.BLOCKED else None
         for_good = number in self.left and self.left[number][1]  # then their client was forgotten
         whose = 0 if actor else number
         client = "" if for_good and kind != Kind.ACCOUNT_CLOSED else self.digest(f"client {whose}")
@@ -376,19 +373,24 @@ class Program:
             mails.append(row)
         self.mails.written += len(OutgoingEmail.objects.bulk_create(mails))
 
-    def let_in(self, staff_password: str, password: str) -> Outcome:
-        """Give a password to staff and to some people who are worth a look."""
+    def worth_a_look(self) -> dict[int, str]:
+        """Somebody of each sort, by id, with a word on each."""
         usable = (n for n, end in enumerate(self.ends) if end > self.now.timestamp())
         best = max(usable, key=self.brought.__getitem__)
         words = {
-            self.newcomer: "was brought by somebody",
-            self.late: "had a code that ran out",
+            self.people[LATE]: "had a code that ran out",
             self.owner[best]: f"brought {self.brought[best]} people by one code",
         }
-        words.pop(0, None)
+        if self.brought[best]:
+            words[self.people[BROUGHT]] = "was brought by somebody"
+        return words
+
+    def let_in(self, staff_password: str, password: str) -> Outcome:
+        """Give a password to staff and to those who are worth a look."""
+        words = self.worth_a_look()
         people = {user.email or "": words[user.pk] for user in User.objects.filter(pk__in=words).order_by("pk")}
         User.objects.filter(pk__in=words).update(password=make_password(password))
-        staff = User.objects.filter(pk=self.people[0])
+        staff = User.objects.filter(pk=self.people[STAFF])
         staff.update(password=make_password(staff_password))
         rows = {table.name: table.written for table in self.tables}
         if connection.vendor == "postgresql":

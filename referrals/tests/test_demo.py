@@ -181,6 +181,33 @@ def test_those_who_are_named_sign_in_and_life_goes_on(api, client):
     assert services.issue_code(owner=new, expires_at=NOW).owner == new
 
 
+@pytest.mark.parametrize(
+    ("users", "referrals", "named"),
+    [(500, 350, 3), (demo.FEWEST, demo.FEWEST - 2, 3), (demo.FEWEST, 1, 3), (demo.FEWEST, 0, 2)],
+)
+def test_as_many_as_the_documents_say_are_named_at_every_hour_of_the_week(users, referrals, named):
+    for hour in range(7 * 24):
+        now = NOW + timedelta(hours=hour)
+        program = demo.Program(users, referrals, f"another each time {hour}", now)
+        for number, moment in enumerate(program.moments()):
+            program.go_on(number, moment)
+        assert len(program.worth_a_look()) == named, now
+        brought = {referred for _referrer, referred, *_how in program.referrals.rows}
+        assert (program.people[demo.BROUGHT] in brought) == (referrals > 0)
+        [late] = [row for row in program.codes.rows if row[1] == program.people[demo.LATE]]
+        *_others, expires_at, retired_at = late
+        assert expires_at < now
+        assert retired_at is None  # neither deleted nor followed by another
+
+
+@pytest.mark.parametrize("users", [demo.FEWEST, 500])
+def test_people_register_from_the_first_weeks_on_however_few_they_are(users):
+    moments = list(demo.Program(users, 0, "demo", NOW).moments())
+    assert len(moments) == users
+    assert moments == sorted(moments)
+    assert moments[demo.LATE] < NOW - timedelta(days=demo.DAYS - 14)
+
+
 def test_no_two_runs_have_a_password_in_common():
     passwords = [re.findall(r"(?m)(?:  |password )([\w-]{16}):?$", run()) for _run in range(2)]
     assert len({*passwords[0], *passwords[1]}) == 4
