@@ -277,7 +277,7 @@ def test_looking_ahead_sends_nothing(as_user, mailbox):
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_over_the_limit_of_a_mailbox_nothing_is_mailed(as_user, mailbox, settings, there):
+def test_over_the_limit_of_a_mailbox_nothing_is_mailed(as_user, mailbox, settings, clock, there):
     """R17: whether or not there is anyone at that address."""
     settings.THROTTLE_MAIL_MAILBOX = [(2, 3600)]
     if there:
@@ -292,7 +292,7 @@ def test_over_the_limit_of_a_mailbox_nothing_is_mailed(as_user, mailbox, setting
     assert OutgoingEmail.objects.count() == sent
 
 
-def test_one_client_cannot_have_mail_sent_to_all_the_world(as_user, settings):
+def test_one_client_cannot_have_mail_sent_to_all_the_world(as_user, settings, clock):
     settings.THROTTLE_MAIL_CLIENT = [(2, 3600)]
     client = as_user(make_user())
     codes = [client.post("/api/referral-code/email/", {"email": f"a{n}@example.com"}).status_code for n in range(3)]
