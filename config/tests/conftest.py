@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Playwright, sync_playwright
+from playwright.sync_api import Browser, Playwright, expect, sync_playwright
 
 SWITCHES = [
     "--no-sandbox",
@@ -25,6 +25,7 @@ def github_answers_here(github_answers):
 
 @pytest.fixture(scope="module")
 def playwright() -> Iterator[Playwright]:
+    expect.set_options(timeout=60_000)  # milliseconds; five seconds, the default, fail on a busy machine
     with sync_playwright() as playwright:
         yield playwright
 

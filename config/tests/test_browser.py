@@ -6,6 +6,7 @@ import email.policy
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from itertools import count
 
@@ -119,7 +120,8 @@ def sign_in(api: APIRequestContext, address: str, password: str = PASSWORD) -> d
 
 
 def create_code(api: APIRequestContext, account: dict) -> str:
-    answer = api.post("/api/referral-code/", data={"expiration_date": "2027-12-31"}, headers=account["headers"])
+    next_year = (datetime.now(UTC) + timedelta(days=365)).date().isoformat()
+    answer = api.post("/api/referral-code/", data={"expiration_date": next_year}, headers=account["headers"])
     assert answer.status == 201, answer.text()
     return answer.json()["code"]
 

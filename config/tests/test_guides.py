@@ -10,7 +10,7 @@ from urllib.request import Request, urlopen
 import pytest
 from playwright.sync_api import Browser
 
-from config.tests.live import LIMITS, ROOT, Service, running_service
+from config.tests.live import ROOT, Service, running_service
 
 pytestmark = [pytest.mark.slow, pytest.mark.interface]
 
@@ -82,7 +82,7 @@ def test_a_refusal_looks_as_it_is_told(service, code):
 
 def test_what_is_over_a_limit_looks_as_it_is_told():
     [commands] = blocks("errors-and-limits.md", "Limits", "sh")
-    with running_service(THROTTLE_CODE_CHECK=LIMITS["THROTTLE_CODE_CHECK"]) as service:
+    with running_service(THROTTLE_CODE_CHECK="20/day") as service:
         answer = run(commands, service, "")
     assert " 429 " in answer.partition("\n")[0]
     assert re.search(r"(?mi)^retry-after: \d+\s*$", answer)

@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from config.api import metrics
 from config.api.observation import note_pool
 from config.tests.live import ROOT, Service, running_service
+from referrals.tests.factories import tomorrow
 from users.models import MailRequest, OutgoingEmail
 from users.tests.factories import PASSWORD, make_user
 
@@ -249,7 +250,7 @@ def sample_of_everything(service: Service) -> None:
         )
     ) as answer:
         access = json.load(answer)["access"]
-    code = {"expiration_date": "2029-01-01", "code": f"C{time.time_ns()}"}
+    code = {"expiration_date": tomorrow().isoformat(), "code": f"C{time.time_ns()}"}
     assert sent(service, "POST", "/api/referral-code/", code, Authorization=f"Bearer {access}") == 201
     brought = {"email": f"b{address}", "password": PASSWORD, "referral_code": code["code"]}
     assert sent(service, "POST", "/api/register-with-referral/", brought) == 201

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -67,11 +68,15 @@ class Local:
         raise AssertionError(f"it did not happen:\n{self.log.read_text()}")
 
     def answers(self) -> bool:
-        try:
-            with urlopen(f"{self.url}/readyz", timeout=10) as answer:
-                return answer.status == 200
-        except OSError:
-            return False
+        return answers(f"{self.url}/readyz")
+
+
+def answers(url: str) -> bool:
+    try:
+        with urlopen(url, timeout=10) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
 
 
 @contextmanager
@@ -115,7 +120,9 @@ def test_who_dies_is_started_again_and_people_do_not_notice(tmp_path):
     """F2, F3"""
     with running(tmp_path) as local:
         local.until(local.answers)
-        local.until(lambda: len(local.processes("config.serve")) >= 2)
+        local.until(lambda: "behind it" in local.log.read_text())
+        for port in re.search(r"behind it (\d+) and (\d+)", local.log.read_text()).groups():
+            local.until(partial(answers, f"http://127.0.0.1:{port}/healthz"))
         local.until(lambda: local.log.read_text().count("celery@") or "ready." in local.log.read_text())
         for about in ("config beat", "config.serve", "worker -n 1@"):
             before = local.log.read_text().count("it is started again")

@@ -89,8 +89,10 @@ def blocks_of_settings() -> list[str]:
 
 def a_clone(folder: Path) -> Path:
     """The project as somebody gets it: what git tracks, and nothing else."""
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, tracked.split("\0")):
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if tracked.returncode:
+        pytest.skip("what git tracks is not known here")
+    for name in filter(None, tracked.stdout.split("\0")):
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)

@@ -66,7 +66,7 @@ def test_every_table_that_knows_somebody_is_in_the_export_or_left_out_for_a_reas
     assert known == exported | for_a_while | of_staff
 
 
-def test_one_user_cannot_export_without_end(as_user, settings):
+def test_one_user_cannot_export_without_end(as_user, settings, clock):
     """T7"""
     settings.THROTTLE_EXPORT = [(2, 3600)]
     client = as_user(make_user())

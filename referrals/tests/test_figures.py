@@ -61,7 +61,7 @@ def obvious(moments, zone, interval, first, last):
 
 
 @given(data=st.data())
-@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_a_series_equals_a_slow_and_obvious_count_in_any_time_zone(world, data):
     """Each example is undone, so that one world does for all."""
     ada, codes, others = world
@@ -101,7 +101,7 @@ def test_a_day_is_that_of_the_time_zone_from_its_first_to_its_last_moment(world,
 
 
 @given(data=st.data())
-@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_what_staff_see_of_everybody_equals_a_slow_and_obvious_count(world, data):
     """Days are those of UTC, whatever the time zone of who asks and whatever happens to its clock."""
     _ada, codes, others = world
@@ -129,7 +129,7 @@ def test_what_staff_see_of_everybody_equals_a_slow_and_obvious_count(world, data
 
 
 @given(ends=st.lists(st.integers(-3, 12), max_size=12), now=st.integers(0, 3))
-@hypothesis_settings(max_examples=30, deadline=None)
+@hypothesis_settings(max_examples=30)
 def test_the_codes_about_to_end_are_those_that_a_slow_and_obvious_look_finds(ends, now):
     with undone():
         made = [make_code(expires_at=timezone.now() + timedelta(days=20, hours=hours)) for hours in ends]

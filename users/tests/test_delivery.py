@@ -262,9 +262,9 @@ def test_what_takes_too_long_is_ended_in_its_own_thread_and_what_ends_in_time_is
 
     with pytest.raises(TimeoutError):
         wait_in_drops()
-    with at_most(0.05):
+    with at_most(1):
         pass
-    time.sleep(0.2)
+    time.sleep(1.2)
 
 
 def test_the_oldest_mail_goes_first_and_not_all_at_once():

@@ -308,7 +308,7 @@ def test_a_task_whose_process_was_killed_is_done_by_another(broker, mail_server,
 
 def test_a_worker_that_is_told_to_stop_hands_on_what_takes_too_long(broker, mail_server):
     """F13, F3"""
-    environment = {"REDIS_URL": broker.connection_url} | mail_server.address | {"EMAIL_TIMEOUT": "12"}
+    environment = {"REDIS_URL": broker.connection_url} | mail_server.address | {"EMAIL_TIMEOUT": "30"}
     with service_with_its_database(**environment) as service:
         mail_server.awake.clear()
         with running_worker(service, REMAP_SIGTERM="SIGQUIT") as worker, Redis.from_url(broker.connection_url) as redis:
