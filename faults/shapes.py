@@ -27,8 +27,8 @@ from faults.processes import WORKER, Supervised, supervised, until
 from faults.proxy import Proxy
 from faults.verify import check_against
 from referrals.tests.factories import make_code
-from users.models import MailRequest, OutgoingEmail
-from users.tests.factories import make_user
+from users.models import MailRequest, OutgoingEmail, User
+from users.tests.factories import PASSWORD, make_user
 from users.tests.servers import MailServer
 
 HIGH_LIMITS = dict.fromkeys(LIMITS, "1000000/minute")
@@ -49,6 +49,12 @@ class Shape(ABC):
 
     def load(self, name: str) -> Load:
         return Load(self.port, self.service.folder / f"journal{next(_loads)}", self.codes, name)
+
+    def sign_in(self, user: User) -> dict[str, str]:
+        """Their tokens. The service may have to get over what the test before did to it."""
+        body = {"email": user.email, "password": PASSWORD}
+        answer = until(lambda: (done := call(self.port, "POST", "/auth/jwt/create/", body)).status == 200 and done)
+        return answer.body
 
     def is_ready(self) -> bool:
         return all(call(port, "GET", "/readyz", timeout=5).status == 200 for port in self.ports)

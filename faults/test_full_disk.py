@@ -16,7 +16,7 @@ from faults.load import call
 from faults.processes import until
 from faults.shapes import Shape
 from users.models import OutgoingEmail
-from users.tests.factories import PASSWORD, make_user
+from users.tests.factories import make_user
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_with_its_disk_full_postgresql_serves_readers_and_recovers(small_disk, p
 
 def check_full_disk(shape: Shape, disk: Path) -> None:
     user = make_user()
-    access = call(shape.port, "POST", "/auth/jwt/create/", {"email": user.email, "password": PASSWORD}).body["access"]
+    access = shape.sign_in(user)["access"]
     load = shape.load("full")
     with load.running(4):
         until(lambda: load.answers()[201] > 3)

@@ -54,7 +54,7 @@ def struck_by(fault: str, shape: Production) -> Iterator[None]:
 def test_without_redis_what_is_limited_waits_and_the_rest_goes_on(production, fault):
     """F7 T4"""
     user = make_user()
-    pair = call(production.port, "POST", "/auth/jwt/create/", {"email": user.email, "password": PASSWORD}).body
+    pair = production.sign_in(user)
     load = production.load(fault.replace(" ", ""))
     with load.running(4):
         time.sleep(0.5)
@@ -139,7 +139,7 @@ def test_without_redis_codes_are_looked_up_in_the_database_and_deleted(unlimited
     """F7: where no limit is set, Redis is the cache and no more."""
     shape = unlimited_production
     code = make_code(make_user())
-    pair = call(shape.port, "POST", "/auth/jwt/create/", {"email": code.owner.email, "password": PASSWORD}).body
+    pair = shape.sign_in(code.owner)
     look_up = partial(call, shape.port, "GET", f"/api/referral-code/{code.code}/")
     with struck_by(fault, shape):
         began = time.monotonic()

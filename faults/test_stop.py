@@ -10,13 +10,13 @@ from faults.conftest import CYCLES
 from faults.load import call
 from faults.processes import Supervised, until
 from users.models import User
-from users.tests.factories import PASSWORD, make_user
+from users.tests.factories import make_user
 
 
 def test_a_request_in_progress_is_answered_before_its_process_stops(production):
     """F13"""
     user = make_user()
-    pair = call(production.port, "POST", "/auth/jwt/create/", {"email": user.email, "password": PASSWORD}).body
+    pair = production.sign_in(user)
     server, port = production.web[0], production.ports[0]
     with ThreadPoolExecutor(1) as pool:
         with transaction.atomic():
