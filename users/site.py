@@ -101,7 +101,7 @@ class StaffSite(UnfoldAdminSite):
         try:
             attempt = limits.password_try(f"login {user.email}", user)
             with transaction.atomic():
-                request.user = services.lock_account(user)  # all of it is saved, and may have changed meanwhile
+                user = request.user = services.lock_account(user)  # all of it is saved, and may have changed meanwhile
                 response = super().password_change(request, extra_context)
                 if response.status_code == HTTPStatus.FOUND:
                     services.note_new_password(user)

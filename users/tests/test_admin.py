@@ -359,13 +359,16 @@ def test_a_password_set_by_staff_writes_nothing_else_and_brings_no_closed_accoun
     assert (user.email, user.closed_at is None, user.is_active) == (None, False, False)
 
 
-def test_a_new_password_of_ones_own_writes_nothing_else(boss, monkeypatch):
+def test_a_new_password_of_ones_own_writes_nothing_else(boss, mailbox, monkeypatch):
+    """Others write while it is asked for; who reads the mailbox of now is told."""
+    meanwhile = {"language": "ru", "email": "moved@example.org"}
     monkeypatch.setattr("users.limits.password_was_right", lambda attempt: None)
-    monkeypatch.setattr("users.limits.password_try", lambda *who: User.objects.update(language="ru"))
+    monkeypatch.setattr("users.limits.password_try", lambda *who: User.objects.update(**meanwhile))
     form = {"old_password": PASSWORD, "new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD}
     assert boss.post("/admin/password_change/", form).status_code == 302
     user = User.objects.get()
     assert (user.language, user.check_password(NEW_PASSWORD)) == ("ru", True)
+    assert [message.to for message in mailbox()] == [["moved@example.org"]]
 
 
 def test_a_password_set_by_staff_is_written_down_with_the_name_of_who_did():
