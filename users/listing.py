@@ -112,7 +112,7 @@ class StaffAdmin(ModelAdmin):
 
     def find(self, term: str) -> QuerySet[Any]:
         """The ids of what a search finds, as `either` gives them."""
-        raise NotImplementedError  # by whoever has search_fields
+        raise NotImplementedError  # who has no search_fields is never asked
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

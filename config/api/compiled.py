@@ -147,8 +147,8 @@ class CompiledInsert:
         cells = [(field, getattr(self, field.attname) if raw else field.pre_save(self, add=True)) for field in fields]
         given = [(field, value) for field, value in cells if not isinstance(value, DatabaseDefault)]
         if any(hasattr(value, "resolve_expression") for _field, value in given):
-            rows: list[Row] = super()._do_insert(manager, using, fields, returning_fields, raw)  # type: ignore[misc]
-            return rows
+            model: Any = super()  # which this is mixed into
+            return list(model._do_insert(manager, using, fields, returning_fields, raw))
         key = type(self), using, connection.vendor, tuple(field.attname for field, _value in given)
         if key not in self._inserts:
             self._inserts[key] = self._write_insert(using, fields, returning_fields, raw)

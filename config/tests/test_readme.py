@@ -91,7 +91,7 @@ def a_clone(folder: Path) -> Path:
     """The project as somebody gets it: what git tracks, and nothing else."""
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
     if tracked.returncode:
-        pytest.skip("what git tracks is not known here")
+        pytest.skip("what git tracks is not known here")  # in an archive, which has no history
     for name in filter(None, tracked.stdout.split("\0")):
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
