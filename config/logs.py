@@ -8,8 +8,9 @@ from functools import lru_cache
 from math import isfinite
 from typing import Any
 
+from config.api.remembering import Remembered
+
 HIDDEN = "[hidden]"
-SHORT = 64  # characters, of what is worth remembering
 _ADDRESS_PART = r'[^\s"<>(),;:\[\]\\]'  # what an address may be made of, unless it is quoted (RFC 5322, 3.2.3)
 _NAMES = r"(?:passwo?r?d|pwd|secret|token|api[_-]?key|[_-]key|sessionid|csrf|cookie|authorization|credential)"
 _MASKS = [
@@ -57,13 +58,11 @@ def masked(value: Any) -> Any:
     if value is None or isinstance(value, bool | int) or (isinstance(value, float) and isfinite(value)):
         return value
     text = str(value)
-    return _mask_known(text) if len(text) <= SHORT else mask(text)
+    return _mask_known(text)
 
 
-@lru_cache(maxsize=1024)
-def _mask_known(text: str) -> str:
-    """For what is told in line after line: a route, a method, a client."""
-    return mask(text)
+_mask_known = Remembered(mask)
+"""For what is told in line after line: a route, a method, a client."""
 
 
 @lru_cache(maxsize=256)

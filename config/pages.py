@@ -13,6 +13,8 @@ from django.middleware.csrf import CsrfViewMiddleware
 from django.utils.deprecation import MiddlewareMixin
 from whitenoise.middleware import WhiteNoiseMiddleware
 
+from config.api import API_PREFIXES
+
 
 class PagesOnly:
     """Mixed into a middleware, keeps the API out of it."""
@@ -20,7 +22,7 @@ class PagesOnly:
     get_response: Any
 
     def __call__(self, request: HttpRequest) -> Any:
-        if request.path_info.startswith(settings.API_PREFIXES):
+        if request.path_info.startswith(API_PREFIXES):
             return self.get_response(request)
         return super().__call__(request)  # type: ignore[misc]  # of the middleware
 
@@ -38,7 +40,7 @@ class SessionMiddleware(sessions.SessionMiddleware):
 
     def __call__(self, request: HttpRequest) -> Any:
         path = request.path_info
-        if path.startswith(settings.API_PREFIXES) and not path.startswith("/auth/o/"):
+        if path.startswith(API_PREFIXES) and not path.startswith("/auth/o/"):
             return self.get_response(request)
         return super().__call__(request)
 

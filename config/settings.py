@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy as _
 from environs import EnvValidationError, validate as must
 
 from config import sentry
+from config.api import API_PREFIXES
 from config.environment import (
     EMAIL_PROVIDERS,
     VISIBLE,
@@ -267,7 +268,6 @@ ALLOWED_HOSTS = [*ALLOWED_HOSTS, "localhost", "127.0.0.1", "[::1]", urlsplit(PUB
 
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
-API_PREFIXES = ("/api/", "/auth/")
 PROBES = ("/healthz", "/readyz", "/metrics")  # asked at the port itself, by whatever name and without TLS
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 CSRF_FAILURE_VIEW = "config.api.problems.csrf_failure"
@@ -297,6 +297,7 @@ MIDDLEWARE = [
     "config.api.context.RequestContextMiddleware",
     "config.api.observation.ObservationMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "config.pages.PolicyMiddleware",
     "config.api.door.DoorMiddleware",
     *(["corsheaders.middleware.CorsMiddleware"] if CORS_ORIGINS else []),
@@ -310,7 +311,6 @@ MIDDLEWARE = [
     "config.pages.CsrfMiddleware",
     "config.pages.AccountMiddleware",
     "config.pages.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
 TEMPLATES = [

@@ -1,4 +1,4 @@
-from django.urls import include, path
+from django.urls import path
 from rest_framework.routers import Route, SimpleRouter
 
 from referrals.pages import current_code, share_page
@@ -17,12 +17,12 @@ class Router(SimpleRouter):
 
 
 router = Router()
-router.register("referral-code", ReferralCodeViewSet, basename="referral-code")
-router.register("register-with-referral", RegisterViewSet, basename="register-with-referral")
-router.register("referrals", ReferralViewSet, basename="referrals")
+router.register("api/referral-code", ReferralCodeViewSet, basename="referral-code")
+router.register("api/register-with-referral", RegisterViewSet, basename="register-with-referral")
+router.register("api/referrals", ReferralViewSet, basename="referrals")
 
 urlpatterns = [
-    path("api/", include(router.urls)),
+    *router.urls,
     path("r/current", current_code, name="current-code"),
     path("r/<str:code>", share_page, name="share"),
 ]

@@ -2,3 +2,6 @@
 
 The only part of `config` that apps import.
 """
+
+API_PREFIXES = ("/api/", "/auth/")
+"""What is under one of them speaks JSON; all else is pages."""

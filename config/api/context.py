@@ -4,12 +4,15 @@ import ipaddress
 import logging
 from collections.abc import Callable
 from contextvars import ContextVar
+from functools import lru_cache
 from uuid import uuid4
 
 from celery import current_task
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import salted_hmac
+
+from config.api.remembering import Remembered
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -29,7 +32,12 @@ route: ContextVar[str] = ContextVar("route", default="")
 def client_pseudonym(key: str | None = None) -> str:
     """What is kept of the client where it is kept: 32 hex digits, the same for the same network, under our key."""
     here = client.get()
-    return salted_hmac("config.api.client", here, secret=key, algorithm="sha256").hexdigest()[:32] if here else ""
+    return _pseudonym(here, key or settings.SECRET_KEY) if here else ""
+
+
+@lru_cache(maxsize=1024)
+def _pseudonym(network: str, key: str) -> str:
+    return salted_hmac("config.api.client", network, secret=key, algorithm="sha256").hexdigest()[:32]
 
 
 def client_pseudonyms() -> list[str]:
@@ -44,7 +52,7 @@ class ContextFilter(logging.Filter):
         here = {"request_id": request_id.get(), "user_id": user_id.get(), "route": route.get() or None}
         if current_task:
             here |= {"task_id": current_task.request.id, "task": current_task.name}
-        vars(record).update({name: value for name, value in here.items() if name not in vars(record)})
+        record.__dict__ = here | record.__dict__
         return True
 
 
@@ -69,7 +77,7 @@ class RequestContextMiddleware:
             client.reset(tokens[1])
             user_id.reset(tokens[2])
             route.reset(tokens[3])
-        response["X-Request-ID"] = name
+        response.headers["X-Request-ID"] = name
         return response
 
 
@@ -98,6 +106,7 @@ def _is_trusted(address: Address | None) -> bool:
     return address is not None and any(address in proxies for proxies in settings.TRUSTED_PROXIES)
 
 
+@Remembered
 def _address(text: str) -> Address | None:
     try:
         address = ipaddress.ip_address(text)

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -11,11 +10,12 @@ from django.utils import translation
 from django.utils.cache import patch_vary_headers
 from rest_framework.exceptions import ParseError, PermissionDenied
 
+from config.api import API_PREFIXES
 from config.api.problems import BadRequest, ContentTooLarge, problem_response
+from config.api.remembering import Remembered
 
 Handler = Callable[[HttpRequest], HttpResponse]
 LENGTH = re.compile(r"[0-9]{1,18}")
-SHORT = 100  # characters of a header
 
 
 class ApiGateMiddleware:
@@ -26,7 +26,7 @@ class ApiGateMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if not request.path_info.startswith(settings.API_PREFIXES):
+        if not request.path_info.startswith(API_PREFIXES):
             return self.get_response(request)
         length = request.META.get("CONTENT_LENGTH") or "0"
         if request.method not in ("GET", "HEAD", "OPTIONS") and _comes_from_a_stranger(request):
@@ -70,18 +70,14 @@ class LanguageMiddleware:
         language = language_of(request.META.get("HTTP_ACCEPT_LANGUAGE", ""))
         translation.activate(language)
         response = self.get_response(request)
-        response.headers.setdefault("Content-Language", language)
+        response.headers["Content-Language"] = language
         patch_vary_headers(response, ["Accept-Language"])
         return response
 
 
+@Remembered
 def language_of(accept: str) -> str:
-    """The language of ours that an `Accept-Language` asks for. Only what honest browsers send is remembered."""
-    return _language_of(accept) if len(accept) <= SHORT else _language_of.__wrapped__(accept)
-
-
-@lru_cache(maxsize=256)
-def _language_of(accept: str) -> str:
+    """The language of ours that an `Accept-Language` asks for."""
     request = HttpRequest()
     request.META["HTTP_ACCEPT_LANGUAGE"] = accept
     return translation.get_language_from_request(request)

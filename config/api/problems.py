@@ -25,6 +25,7 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
+from config.api import API_PREFIXES
 from config.api.context import request_id
 from config.api.renderers import JSONRenderer
 
@@ -203,7 +204,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 def problem_or_page(request: HttpRequest, exc: exceptions.APIException) -> HttpResponse:
     """What `exc` is answered with under the API, or on a page."""
-    if request.path.startswith(settings.API_PREFIXES):
+    if request.path.startswith(API_PREFIXES):
         return problem_response(exc)
     headers = waiting(exc)
     context = {"title": TITLES[exc.status_code], "detail": headers and exc.detail, "request_id": request_id.get()}

@@ -8,7 +8,8 @@ import polib
 import pytest
 from django.template.base import Lexer, TokenType
 
-from config.api.middleware import SHORT, _language_of, language_of
+from config.api.middleware import language_of
+from config.api.remembering import SHORT
 from referrals.tests.factories import make_code
 from users.tests.factories import PASSWORD, make_user
 
@@ -125,7 +126,7 @@ def test_pages_speak_the_readers_language(client, path):
 
 def test_no_long_header_is_remembered():
     """G7: the memory of who only sends headers would grow with them."""
-    kept = _language_of.cache_info().currsize
+    kept = language_of.remembered.cache_info().currsize
     assert language_of("ru," + "en;q=0.1," * SHORT) == "ru"
-    assert _language_of.cache_info().currsize == kept
+    assert language_of.remembered.cache_info().currsize == kept
     assert [language_of("ru-RU,ru;q=0.9"), language_of("xx"), language_of("")] == ["ru", "en", "en"]

