@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import redis
 from celery.schedules import crontab
 from corsheaders.defaults import default_headers
 from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy as _
 from environs import EnvValidationError, validate as must
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from config import sentry
 from config.api import API_PREFIXES
@@ -401,6 +404,8 @@ REDIS_CACHE: dict[str, Any] = {
         "serializer": json,  # a pickle would run what others write to Redis
         "socket_connect_timeout": 0.5,  # seconds: what is not there at once is not worth waiting for
         "socket_timeout": 0.5,
+        # A connection that ended since it was last used is made anew; who does not answer in time is not asked again.
+        "retry": Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
     },
 }
 CACHES = {"default": REDIS_CACHE if REDIS_URL else {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}

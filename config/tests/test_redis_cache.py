@@ -1,6 +1,7 @@
 """The cache in Redis keeps its clients, and is else as Django's is."""
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 
 import pytest
 from django.core.cache import caches
@@ -50,3 +51,16 @@ def test_a_client_whose_connection_is_gone_makes_another(redis):
     cache.set("a", 1)
     redis.client_kill_filter(skipme=True, _type="normal")
     assert cache.get("a") == 1
+
+
+def test_a_fork_takes_another_connection_than_its_parent(redis):
+    """Two who read from one would get each other's answers."""
+    cache = caches["default"]
+    cache.set("a", 1)
+    with ProcessPoolExecutor(1, get_context("fork")) as child:
+        assert child.submit(_connection_of, "a").result() != _connection_of("a")
+
+
+def _connection_of(key: str) -> int:
+    assert caches["default"].get(key) == 1
+    return caches["default"]._cache.get_client().client_id()
