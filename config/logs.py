@@ -85,10 +85,10 @@ class TextLines(logging.Formatter):
     """For people: a line, and below it, indented, a traceback. Nothing in it can look like the beginning of a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        known = "".join(f" {name}={value}" for name, value in _known(record).items())
+        known = "".join(f" {name}={value}" for name, value in masked(_known(record)).items())
         request_id = getattr(record, "request_id", "-")
-        line = f"{_when(record)} {record.levelname} {record.name} [{request_id}] {_told(record)}{known}"
-        parts = [_visible(mask(line)).replace("\n", "\\n").replace("\t", "\\t")]
+        line = f"{_when(record)} {record.levelname} {record.name} [{request_id}] {masked(_told(record))}{known}"
+        parts = [_visible(line).replace("\n", "\\n").replace("\t", "\\t")]
         if record.exc_info:
             parts.append(_visible(mask(self.formatException(record.exc_info))))
         if record.stack_info:
