@@ -9,6 +9,9 @@ from typing import Any, TypeVar
 
 import psycopg
 from django.conf import settings
+from django.core.cache import close_caches
+from django.core.signals import request_finished, request_started
+from django.db import reset_queries
 from psycopg.abc import PQGen
 from psycopg.pq import Format
 
@@ -99,3 +102,6 @@ def use_pool() -> None:
     for database in settings.DATABASES.values():
         if database["ENGINE"].endswith("postgresql"):
             database |= {"CONN_MAX_AGE": 0, "OPTIONS": ours | database.get("OPTIONS", {})}
+    if not settings.DEBUG:
+        request_started.disconnect(reset_queries)  # which DEBUG alone logs
+    request_finished.disconnect(close_caches)  # ours keep their clients
