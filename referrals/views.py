@@ -114,7 +114,7 @@ class ReferralCodeViewSet(GenericViewSet[ReferralCode]):
             code = services.look_up(email, by=request.user)
         if code is None:
             raise NoActiveCode
-        return Response(FoundCodeSerializer(context={"request": request}).to_representation(code))
+        return Response(kept(FoundCodeSerializer).to_representation((code, request.user)))
 
     @extend_schema(request=NewCodeSerializer, responses={201: CodeSerializer})
     @refuses(ActiveCodeExists, CodeTaken)

@@ -106,20 +106,25 @@ class CompiledQuery(_Compiled, Generic[M]):
     """
 
     def rows(self, *values: Value, shape: Row = (), using: str = DEFAULT_DB_ALIAS) -> list[Row]:
-        connection = connections[using]
-        written = self._written(using, connection.vendor, shape)
-        if written.query.select_for_update and not connection.in_atomic_block:
-            raise transaction.TransactionManagementError("a lock lasts no longer than its transaction: there is none")
-        rows: list[Row] = _run(connection, written.sql, written.with_values(values), ALL)
-        if not written.converters:
-            return rows
-        compiler = written.query.get_compiler(connection=connection)
-        return list(map(tuple, compiler.apply_converters(rows, written.converters)))
+        return self._find(values, shape, using)[1]
 
     def objects(self, *values: Value, shape: Row = (), using: str = DEFAULT_DB_ALIAS) -> list[M]:
-        model: Any = self._written(using, connections[using].vendor, shape).query.model
+        query, rows = self._find(values, shape, using)
+        model: Any = query.model
         names = [field.attname for field in model._meta.concrete_fields]
-        return [model.from_db(using, names, row) for row in self.rows(*values, shape=shape, using=using)]
+        return [model.from_db(using, names, row) for row in rows]
+
+    def _find(self, values: tuple[Value, ...], shape: Row, using: str) -> tuple[Query, list[Row]]:
+        connection = connections[using]
+        written = self._written(using, connection.vendor, shape)
+        query = written.query
+        if query.select_for_update and not connection.in_atomic_block:
+            raise transaction.TransactionManagementError("a lock lasts no longer than its transaction: there is none")
+        rows: list[Row] = _run(connection, written.sql, written.with_values(values), ALL)
+        if written.converters:
+            compiler = query.get_compiler(connection=connection)
+            rows = list(map(tuple, compiler.apply_converters(rows, written.converters)))
+        return query, rows
 
     def _query(self, *args: Any) -> Query:
         query: Query = self._build(*args).query

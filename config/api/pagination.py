@@ -44,8 +44,10 @@ class NewestFirst(BasePagination):
             page.reverse()
             first, last = last, first
         is_within = bound not in ENDS
-        self.next = _link(request, last, is_backward=False) if (is_within if is_backward else is_more) else None
-        self.previous = _link(request, first, is_backward=True) if (is_more if is_backward else is_within) else None
+        has_next, has_previous = (is_within, is_more) if is_backward else (is_more, is_within)
+        url = request.build_absolute_uri() if has_next or has_previous else ""
+        self.next = _link(url, last, is_backward=False) if has_next else None
+        self.previous = _link(url, first, is_backward=True) if has_previous else None
         return page
 
     def get_paginated_response(self, data: Any) -> Response:
@@ -87,9 +89,9 @@ class NewestFirst(BasePagination):
         return {"type": "object", "required": list(properties), "properties": properties}
 
 
-def _link(request: Request, bound: int, *, is_backward: bool) -> str:
+def _link(url: str, bound: int, *, is_backward: bool) -> str:
     """The URL of this page with another cursor: for an ordinary one, without taking it all apart."""
-    url, cursor = request.build_absolute_uri(), SIGNER.sign_object([0, is_backward, str(bound)])
+    cursor = SIGNER.sign_object([0, is_backward, str(bound)])
     base, _mark, query = url.partition("?")
     if not (ordinary := ORDINARY.fullmatch(query)):
         return replace_query_param(url, "cursor", cursor)
