@@ -70,7 +70,7 @@ class Connection(psycopg.Connection[Any]):
             if len(self.kept) == MOST_KEPT:
                 self.kept.clear()
             cursor = self.kept[sql] = self.cursor()
-            cursor.adapters.register_loader(MOMENT, IN_C)
+            cursor.adapters.register_loader(MOMENT, IN_C)  # as it is: Django does not look at this cursor
         return cursor
 
     def execute(self, query: Any, *args: Any, **kwargs: Any) -> psycopg.Cursor[Any]:

@@ -9,9 +9,7 @@ SPECIAL_USE_DOMAIN_NAMES.clear()  # a company's own network may well end in .loc
 # IDNA 2003 and 2008 disagree on these: the same name would be two different domains (RFC 5894, section 7.2).
 AMBIGUOUS = frozenset("ßẞς\u200c\u200d")
 
-ORDINARY = re.compile(
-    r"(?=.{,64}\Z)[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*@([A-Za-z0-9]+(-[A-Za-z0-9]+)*\.)+[A-Za-z]{2,}", re.ASCII
-)
+ORDINARY = re.compile(r"(?=.{,64}\Z)[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*@([A-Za-z0-9]+(-[A-Za-z0-9]+)*\.)+[A-Za-z]{2,}")
 """What no rule says anything against: ASCII, no label like `xn--`, and no longer in all than a part may be."""
 
 
