@@ -9,11 +9,15 @@ from typing import Any, TypeVar
 
 import psycopg
 from django.conf import settings
+from django.core.cache import close_caches
+from django.core.signals import request_finished, request_started
+from django.db import reset_queries
 from psycopg.abc import PQGen
 from psycopg.pq import Format
 
 RV = TypeVar("RV")
 FRESH_FOR = 1.0  # seconds
+MOST_KEPT = 100  # cursors of a connection
 PATIENCE = 4.0  # seconds, for the server to say anything
 LIMITS = {  # in milliseconds
     "statement_timeout": 3500,
@@ -32,6 +36,10 @@ POOL = {
 }
 
 
+MOMENT = psycopg.adapters.types["timestamptz"].oid
+IN_C: Any = psycopg.adapters.get_loader(MOMENT, Format.TEXT)
+
+
 class MomentLoader:
     """psycopg's own, which is written in C; that of Django is not, and takes a tenth of a page of 100 rows."""
 
@@ -39,25 +47,36 @@ class MomentLoader:
     timezone = UTC  # which Django looks at
 
     def __init__(self, oid: int, context: Any = None) -> None:
-        loader: Any = psycopg.adapters.get_loader(oid, self.format)
-        self.load = loader(oid, context).load
+        self.load = IN_C(oid, context).load
 
 
 class Connection(psycopg.Connection[Any]):
     """Ends when its server is silent: for one that is frozen, its machine goes on to answer, and TCP never gives up."""
 
+    heard_at = 0.0
+    kept: dict[str, psycopg.Cursor[Any]]
+
     @classmethod
     def connect(cls, *args: Any, **kwargs: Any) -> "Connection":
         connection = super().connect(*args, **kwargs)
         connection.adapters.register_loader("timestamptz", MomentLoader)
+        connection.kept = {}
         return connection
 
-    heard_at = 0.0
+    def kept_cursor(self, sql: str) -> Any:
+        """For a statement that comes again, with all that psycopg has looked up for its values and columns."""
+        cursor = self.kept.get(sql)
+        if cursor is None:
+            if len(self.kept) == MOST_KEPT:
+                self.kept.clear()
+            cursor = self.kept[sql] = self.cursor()
+            cursor.adapters.register_loader(MOMENT, IN_C)  # as it is: Django does not look at this cursor
+        return cursor
 
     def execute(self, query: Any, *args: Any, **kwargs: Any) -> psycopg.Cursor[Any]:
         """Nothing at all is what the pool asks, to see whether a connection is alive. What spoke just now, is."""
         if query == "" and time.monotonic() - self.heard_at < FRESH_FOR:
-            return self.cursor()
+            return self.kept_cursor(query)
         return super().execute(query, *args, **kwargs)
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
@@ -83,3 +102,6 @@ def use_pool() -> None:
     for database in settings.DATABASES.values():
         if database["ENGINE"].endswith("postgresql"):
             database |= {"CONN_MAX_AGE": 0, "OPTIONS": ours | database.get("OPTIONS", {})}
+    if not settings.DEBUG:
+        request_started.disconnect(reset_queries)  # which DEBUG alone logs
+    request_finished.disconnect(close_caches)  # ours keep their clients

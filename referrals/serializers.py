@@ -224,9 +224,11 @@ class FoundCodeSerializer(CodeSerializer):
 
     created_at = serializers.DateTimeField(required=False)
 
-    def to_representation(self, instance: ReferralCode) -> dict[str, Any]:
-        shown = super().to_representation(instance)
-        if instance.owner_id != self.context["request"].user.pk:
+    def to_representation(self, found: tuple[ReferralCode, User]) -> dict[str, Any]:  # type: ignore[override]
+        """Of a code, and who looks at it."""
+        code, viewer = found
+        shown = super().to_representation(code)
+        if code.owner_id != viewer.pk:
             del shown["created_at"]
         return shown
 

@@ -1,7 +1,7 @@
 """The calls under `/api`."""
 
-from functools import partial
-from typing import Any
+from functools import cache, partial
+from typing import Any, TypeVar
 
 from django.http import Http404
 from django.utils.translation import gettext as _
@@ -54,6 +54,8 @@ from users.errors import EmailTaken, LimitReached, UsernameTaken
 from users.models import User
 from users.tokens import SignedInRequest
 
+T = TypeVar("T", bound=Serializer[Any])
+
 EMAIL = OpenApiParameter(
     "email", OpenApiTypes.EMAIL, description="Of the referrer whose code is meant; left out, it is your own."
 )
@@ -82,6 +84,12 @@ ID = OpenApiParameter(
 )
 
 
+@cache
+def kept(serializer_class: type[T]) -> T:
+    """One for all requests, of a kind that is given all with each call: to make one takes longer than to use it."""
+    return serializer_class()
+
+
 class ReferralCodeViewSet(GenericViewSet[ReferralCode]):
     """The code of who is signed in. There is one at a time, so that its path needs no id."""
 
@@ -99,14 +107,14 @@ class ReferralCodeViewSet(GenericViewSet[ReferralCode]):
         hand on. The answer is the same 404 for an unknown address, no code, an expired one, and someone who does not
         want to be found.
         """
-        email = self._valid(OwnerQuerySerializer, request.query_params).get("email")
+        email = kept(OwnerQuerySerializer).run_validation(request.query_params).get("email")
         if email is None or email == request.user.email:
             code = own_code_of(request.user)
         else:
             code = services.look_up(email, by=request.user)
         if code is None:
             raise NoActiveCode
-        return Response(FoundCodeSerializer(code, context=self.get_serializer_context()).data)
+        return Response(kept(FoundCodeSerializer).to_representation((code, request.user)))
 
     @extend_schema(request=NewCodeSerializer, responses={201: CodeSerializer})
     @refuses(ActiveCodeExists, CodeTaken)
@@ -180,7 +188,7 @@ class ReferralCodeViewSet(GenericViewSet[ReferralCode]):
         found = services.check_code(code, to_show=True, good_ones_count=True)
         if found is None:
             raise NoActiveCode
-        return Response(PublicCodeSerializer(found).data)
+        return Response(kept(PublicCodeSerializer).to_representation(found))
 
     def get_authenticators(self) -> list[BaseAuthentication]:
         return [] if self.detail else super().get_authenticators()
@@ -239,7 +247,7 @@ class ReferralViewSet(GenericViewSet[Referral]):
             return paginator.paginate_rows(partial(page_of, referrer, using=database), request)
 
         page = replica.read(page_in, by=request.user.pk)
-        return paginator.get_paginated_response(list(map(ReferralSerializer().to_representation, page)))
+        return paginator.get_paginated_response(list(map(kept(ReferralSerializer).to_representation, page)))
 
     @extend_schema(parameters=[ID, *SERIES], responses=SummarySerializer)
     @action(detail=True)

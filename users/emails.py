@@ -1,11 +1,16 @@
 """The canonical form of an e-mail address: one mailbox, one spelling."""
 
+import re
+
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 
 SPECIAL_USE_DOMAIN_NAMES.clear()  # a company's own network may well end in .local or .test
 
 # IDNA 2003 and 2008 disagree on these: the same name would be two different domains (RFC 5894, section 7.2).
 AMBIGUOUS = frozenset("ßẞς\u200c\u200d")
+
+ORDINARY = re.compile(r"(?=.{,64}\Z)[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*@([A-Za-z0-9]+(-[A-Za-z0-9]+)*\.)+[A-Za-z]{2,}")
+"""What no rule says anything against: ASCII, no label like `xn--`, and no longer in all than a part may be."""
 
 
 def canonical_email(address: str) -> str:
@@ -15,6 +20,12 @@ def canonical_email(address: str) -> str:
     IP literals, names without a dot, quoted or non-ASCII local parts, more than 64 characters before the @, more than
     254 in all.
     """
+    if ORDINARY.fullmatch(address):
+        return address.lower()
+    return _examined(address)
+
+
+def _examined(address: str) -> str:
     try:
         found = validate_email(address, check_deliverability=False, allow_smtputf8=False, strict=True)
     except EmailNotValidError:

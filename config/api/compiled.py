@@ -4,12 +4,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import lru_cache
+from operator import attrgetter, methodcaller
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, connections, models, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.expressions import DatabaseDefault
 from django.db.models.sql import InsertQuery, Query, UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
+
+from config.pool import Connection
 
 Row = tuple[Any, ...]
 Value = int | str | datetime
@@ -17,6 +21,22 @@ M = TypeVar("M", bound=models.Model)
 
 ID, ANOTHER_ID = 2**62, 2**62 + 1
 """Stand-ins for ids: large enough to be nobody's."""
+
+
+ALL, ONE, HOW_MANY = methodcaller("fetchall"), methodcaller("fetchone"), attrgetter("rowcount")
+
+
+def _run(connection: BaseDatabaseWrapper, sql: str, params: list[Any], told: Callable[[Any], Any]) -> Any:
+    """What is `told` of the cursor that has run the statement: one that the connection keeps for it, where it does."""
+    connection.ensure_connection()
+    if not isinstance(connection.connection, Connection) or connection.force_debug_cursor:
+        with connection.cursor() as cursor:
+            cursor.execute(sql, params)
+            return told(cursor)
+    kept = connection.connection.kept_cursor(sql)
+    connection.make_cursor(kept).execute(sql, params)
+    with connection.wrap_database_errors:
+        return told(kept)
 
 
 class _Place(NamedTuple):
@@ -86,22 +106,25 @@ class CompiledQuery(_Compiled, Generic[M]):
     """
 
     def rows(self, *values: Value, shape: Row = (), using: str = DEFAULT_DB_ALIAS) -> list[Row]:
-        connection = connections[using]
-        written = self._written(using, connection.vendor, shape)
-        if written.query.select_for_update and not connection.in_atomic_block:
-            raise transaction.TransactionManagementError("a lock lasts no longer than its transaction: there is none")
-        with connection.cursor() as cursor:
-            cursor.execute(written.sql, written.with_values(values))
-            rows: list[Row] = cursor.fetchall()
-        if not written.converters:
-            return rows
-        compiler = written.query.get_compiler(connection=connection)
-        return list(map(tuple, compiler.apply_converters(rows, written.converters)))
+        return self._find(values, shape, using)[1]
 
     def objects(self, *values: Value, shape: Row = (), using: str = DEFAULT_DB_ALIAS) -> list[M]:
-        model: Any = self._written(using, connections[using].vendor, shape).query.model
+        query, rows = self._find(values, shape, using)
+        model: Any = query.model
         names = [field.attname for field in model._meta.concrete_fields]
-        return [model.from_db(using, names, row) for row in self.rows(*values, shape=shape, using=using)]
+        return [model.from_db(using, names, row) for row in rows]
+
+    def _find(self, values: tuple[Value, ...], shape: Row, using: str) -> tuple[Query, list[Row]]:
+        connection = connections[using]
+        written = self._written(using, connection.vendor, shape)
+        query = written.query
+        if query.select_for_update and not connection.in_atomic_block:
+            raise transaction.TransactionManagementError("a lock lasts no longer than its transaction: there is none")
+        rows: list[Row] = _run(connection, written.sql, written.with_values(values), ALL)
+        if written.converters:
+            compiler = query.get_compiler(connection=connection)
+            rows = list(map(tuple, compiler.apply_converters(rows, written.converters)))
+        return query, rows
 
     def _query(self, *args: Any) -> Query:
         query: Query = self._build(*args).query
@@ -118,9 +141,8 @@ class CompiledUpdate(_Compiled):
         """Write it, and tell how many rows there were."""
         connection = connections[using]
         written = self._written(using, connection.vendor, ())
-        with transaction.mark_for_rollback_on_error(using), connection.cursor() as cursor:
-            cursor.execute(written.sql, written.with_values(values))
-            return int(cursor.rowcount)
+        with transaction.mark_for_rollback_on_error(using):
+            return int(_run(connection, written.sql, written.with_values(values), HOW_MANY))
 
     def _query(self, *args: Any) -> Query:
         rows, changes = self._build(*args)
@@ -153,9 +175,7 @@ class CompiledInsert:
         if key not in self._inserts:
             self._inserts[key] = self._write_insert(using, fields, returning_fields, raw)
         query, sql = self._inserts[key]
-        with connection.cursor() as cursor:
-            cursor.execute(sql, [field.get_db_prep_save(value, connection) for field, value in given])
-            row = cursor.fetchone()
+        row = _run(connection, sql, [field.get_db_prep_save(value, connection) for field, value in given], ONE)
         compiler = query.get_compiler(connection=connection)
         columns = [field.get_col(self._meta.db_table) for field in returning_fields]
         return list(compiler.apply_converters([row], compiler.get_converters(columns)))

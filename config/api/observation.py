@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Callable
 from functools import cache
+from threading import Lock
 from typing import Any
 
 from django.conf import settings
@@ -76,7 +77,12 @@ def _timed(execute: Callable[..., Any], sql: str, params: Any, many: bool, here:
         metrics.DATABASE_ERRORS.labels(database, type(error).__name__).inc()
         raise
     finally:
-        metrics.QUERY_SECONDS.labels(database).observe(time.perf_counter() - began)
+        _query_seconds(database).observe(time.perf_counter() - began)
+
+
+_query_seconds = cache(metrics.QUERY_SECONDS.labels)
+_noted: dict[str, tuple[int, int, int]] = {}
+_noting = Lock()
 
 
 @receiver(connection_created)
@@ -97,8 +103,14 @@ def note_pool(connection: BaseDatabaseWrapper) -> None:
     pool = getattr(connection, "pool", None)
     if pool is None:
         return
-    stats = pool.get_stats()
-    idle = stats.get("pool_available", 0)
-    metrics.POOL_CONNECTIONS.labels(connection.alias, "idle").set(idle)
-    metrics.POOL_CONNECTIONS.labels(connection.alias, "used").set(stats.get("pool_size", 0) - idle)
-    metrics.POOL_WAITING.labels(connection.alias).set(stats.get("requests_waiting", 0))
+    alias = connection.alias
+    with _noting:  # else an older number could be told last, and stay
+        stats = pool.get_stats()
+        idle = stats.get("pool_available", 0)
+        used, waiting = stats.get("pool_size", 0) - idle, stats.get("requests_waiting", 0)
+        if _noted.get(alias) == (idle, used, waiting):
+            return
+        _noted[alias] = idle, used, waiting
+        metrics.POOL_CONNECTIONS.labels(alias, "idle").set(idle)
+        metrics.POOL_CONNECTIONS.labels(alias, "used").set(used)
+        metrics.POOL_WAITING.labels(alias).set(waiting)

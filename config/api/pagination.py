@@ -1,5 +1,6 @@
 """Lists: pages of at most 100 behind a signed cursor, at the same cost however deep."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,9 @@ SIGNER = signing.Signer(salt="config.api.pagination")
 ENDS = (0, 2**63 - 1)
 """Between which every id is."""
 
+ORDINARY = re.compile(r"(?:cursor=[^&#]+)?(?:(?:^|&)(limit=[0-9]+))?")
+"""The query of a first page, and those of the links that lead on from it."""
+
 
 class NewestFirst(BasePagination):
     """Pages ordered by falling id, which is the order of creation and the order of the index."""
@@ -30,7 +34,7 @@ class NewestFirst(BasePagination):
         It returns the `most` rows that are next to the id `bound` and below it or, backward, above it, the nearest
         first. Each begins with its id.
         """
-        limit, url = self._limit(request), request.build_absolute_uri()
+        limit = self._limit(request)
         is_backward, bound = self._cursor(request)
         found = find(bound, is_backward, limit + 1)
         page, is_more = found[:limit], len(found) > limit
@@ -40,8 +44,10 @@ class NewestFirst(BasePagination):
             page.reverse()
             first, last = last, first
         is_within = bound not in ENDS
-        self.next = _link(url, last, is_backward=False) if (is_within if is_backward else is_more) else None
-        self.previous = _link(url, first, is_backward=True) if (is_more if is_backward else is_within) else None
+        has_next, has_previous = (is_within, is_more) if is_backward else (is_more, is_within)
+        url = request.build_absolute_uri() if has_next or has_previous else ""
+        self.next = _link(url, last, is_backward=False) if has_next else None
+        self.previous = _link(url, first, is_backward=True) if has_previous else None
         return page
 
     def get_paginated_response(self, data: Any) -> Response:
@@ -84,7 +90,13 @@ class NewestFirst(BasePagination):
 
 
 def _link(url: str, bound: int, *, is_backward: bool) -> str:
-    return replace_query_param(url, "cursor", SIGNER.sign_object([0, is_backward, str(bound)]))
+    """The URL of this page with another cursor: for an ordinary one, without taking it all apart."""
+    cursor = SIGNER.sign_object([0, is_backward, str(bound)])
+    base, _mark, query = url.partition("?")
+    if not (ordinary := ORDINARY.fullmatch(query)):
+        return replace_query_param(url, "cursor", cursor)
+    rest = f"&{ordinary[1]}" if ordinary[1] else ""
+    return f"{base}?cursor={cursor.replace(':', '%3A')}{rest}"
 
 
 def _parameter(name: str, description: str, schema: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -1,15 +1,19 @@
 """Queries whose SQL is written once find and write what the ORM does."""
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import DatabaseError, connection, models, transaction
+from django.db import DatabaseError, DataError, IntegrityError, connection, connections, models, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import BooleanField, ExpressionWrapper, F, Q
 from django.db.models.functions import Now
+from django.db.utils import load_backend
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from config import pool
 from config.api.compiled import ANOTHER_ID, ID, CompiledQuery, CompiledUpdate
 from referrals.models import LookupCount, ReferralCode
 from referrals.tests.factories import make_code, make_expired_code, make_referral
@@ -229,3 +233,91 @@ def test_what_is_found_shows_the_present_whatever_was_found_before():
     assert compiled.objects(referral.referred_id)
     User.objects.update(is_active=False)
     assert not compiled.objects(referral.referred_id)
+
+
+@pytest.fixture
+def pooled(transactional_db) -> Iterator[BaseDatabaseWrapper]:
+    """The same database, as a web process is connected to it."""
+    its_own = connection.settings_dict["OPTIONS"] | {
+        "pool": pool.POOL | {"connection_class": pool.Connection, "max_size": 2}
+    }
+    settings = connection.settings_dict | {"OPTIONS": its_own, "CONN_MAX_AGE": 0}
+    connections["pooled"] = load_backend(settings["ENGINE"]).DatabaseWrapper(settings, "pooled")
+    yield connections["pooled"]
+    connections["pooled"].close()
+    connections["pooled"].close_pool()
+    del connections["pooled"]
+
+
+@pytest.mark.postgres
+def test_a_connection_of_a_pool_finds_the_same_again_and_again(pooled):
+    codes = [make_code(), make_expired_code()]
+    compiled = CompiledQuery[ReferralCode](ending, ID, MOMENT)
+    since = timezone.now() - timedelta(days=9)
+    for code in codes * 5:  # PostgreSQL prepares it meanwhile
+        [found], [expected] = compiled.rows(code.owner_id, since, using="pooled"), ending(code.owner_id, since)
+        assert found[:-1] == expected[:-1]
+        assert [type(cell) for cell in found] == [type(cell) for cell in expected]
+        assert [str(moment) for moment in found[1:3]] == [str(moment) for moment in expected[1:3]]
+    assert compiled.rows(ID, since, using="pooled") == []
+    assert len(pooled.connection.kept.keys() - {""}) == 1
+
+
+@pytest.mark.postgres
+def test_a_connection_of_a_pool_writes_and_counts_the_rows(pooled):
+    user = make_user(username="bob")
+    renamed = CompiledUpdate(lambda user, name: (User.objects.filter(pk=user), {"username": name}), ID, "somebody")
+    assert [renamed.run(user.pk, "ada", using="pooled"), renamed.run(ID, "ada", using="pooled")] == [1, 0]
+    made = User.objects.using("pooled").create(email="grace@example.com", username="grace")
+    assert set(User.objects.values_list("pk", "username")) == {(user.pk, "ada"), (made.pk, "grace")}
+    for _twice in range(2):
+        with transaction.atomic("pooled"):
+            with pytest.raises(IntegrityError):
+                renamed.run(made.pk, "ada", using="pooled")
+            with pytest.raises(transaction.TransactionManagementError):
+                renamed.run(made.pk, "hopper", using="pooled")
+    assert renamed.run(made.pk, "hopper", using="pooled") == 1
+
+
+@pytest.mark.postgres
+def test_what_a_connection_of_a_pool_cannot_read_is_an_error_of_the_database(pooled):
+    make_code()
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE referrals_referralcode SET expires_at = 'infinity'")
+    with pytest.raises(DataError):
+        CompiledQuery[ReferralCode](lambda id_: ReferralCode.objects.exclude(pk=id_), ID).rows(0, using="pooled")
+
+
+@pytest.mark.postgres
+def test_who_watches_the_queries_of_a_connection_of_a_pool_sees_them(pooled):
+    compiled = CompiledQuery[User](newest, ID)
+    seen = []
+    with pooled.execute_wrapper(lambda execute, sql, *rest: (seen.append(sql), execute(sql, *rest))[1]):
+        compiled.rows(0, shape=(1,), using="pooled")
+    with CaptureQueriesContext(pooled) as captured:
+        compiled.rows(0, shape=(1,), using="pooled")
+    assert len(seen) == len(captured) == 1
+
+
+@pytest.mark.postgres
+def test_a_connection_keeps_no_more_cursors_than_it_should(pooled, monkeypatch):
+    monkeypatch.setattr(pool, "MOST_KEPT", 2)
+    users = [make_user() for _number in range(4)]
+    compiled = CompiledQuery[User](newest, ID)
+    for most in (1, 2, 3, 4, 1):
+        assert compiled.rows(0, shape=(most,), using="pooled") == [(user.pk,) for user in users[::-1][:most]]
+        assert len(pooled.connection.kept) <= 2
+
+
+@pytest.mark.postgres
+def test_a_connection_of_a_pool_that_was_ended_is_an_error_and_the_next_one_works(pooled):
+    """F4"""
+    user = make_user()
+    compiled = CompiledQuery[User](lambda user: User.objects.filter(pk=user).values_list("id"), ID)
+    assert compiled.rows(user.pk, using="pooled") == [(user.pk,)]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [pooled.connection.info.backend_pid])
+    with pytest.raises(DatabaseError):
+        compiled.rows(user.pk, using="pooled")
+    pooled.close()
+    assert compiled.rows(user.pk, using="pooled") == [(user.pk,)]

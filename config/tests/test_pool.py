@@ -7,12 +7,18 @@ from types import SimpleNamespace
 
 import psycopg
 import pytest
-from django.db import connection
+from django.core.cache import close_caches
+from django.core.cache.backends.base import BaseCache
+from django.core.cache.backends.dummy import DummyCache
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections, connection, reset_queries
+from django.dispatch import Signal
 from django.test.utils import CaptureQueriesContext
 from psycopg.pq import Format
 from psycopg_pool import ConnectionPool
 
 from config import pool
+from config.redis_cache import RedisCache
 from referrals.models import Referral
 from referrals.tests.factories import make_code
 from users.models import User
@@ -108,8 +114,10 @@ def test_a_connection_that_spoke_just_now_is_asked_all_that_is_a_question():
 def pooled(monkeypatch, *, pgbouncer: bool = False, **database: object) -> dict:
     """The settings of a database, and of its replica, as `use_pool` leaves them in a process with four threads."""
     databases = {"default": {**database}, "replica": {**database}}
-    settings = SimpleNamespace(DATABASES=databases, WEB_THREADS=4, PGBOUNCER=pgbouncer)
+    settings = SimpleNamespace(DATABASES=databases, WEB_THREADS=4, PGBOUNCER=pgbouncer, DEBUG=False)
     monkeypatch.setattr(pool, "settings", settings)
+    for signal in (request_started, request_finished):
+        monkeypatch.setattr(signal, "receivers", [*signal.receivers])
     pool.use_pool()
     assert settings.DATABASES["replica"] == settings.DATABASES["default"]
     return settings.DATABASES["default"]
@@ -138,6 +146,20 @@ def test_a_query_that_comes_again_and_again_is_prepared():
     with connection.cursor() as cursor:
         cursor.execute("SELECT statement FROM pg_prepared_statements")
         assert any("users_user" in statement for (statement,) in cursor.fetchall())
+
+
+def test_at_a_request_connections_are_looked_after_and_nothing_is_that_needs_it_not(monkeypatch):
+    needed = [receiver for signal in (request_started, request_finished) for receiver in of(signal)]
+    pooled(monkeypatch, ENGINE="django.db.backends.postgresql")
+    for receiver in (reset_queries, close_caches):
+        needed.remove(receiver)
+    assert [receiver for signal in (request_started, request_finished) for receiver in of(signal)] == needed
+    assert needed.count(close_old_connections) == 2
+    assert {cache.close for cache in (RedisCache, DummyCache)} == {BaseCache.close}  # which does nothing
+
+
+def of(signal: Signal) -> list:
+    return [receiver() for _key, receiver, *_rest in signal.receivers]
 
 
 def test_sqlite_has_no_pool(monkeypatch):

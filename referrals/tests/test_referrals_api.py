@@ -1,10 +1,12 @@
 """`/api/referrals/{id}/`: the list and its sum."""
 
 from datetime import timedelta
+from urllib.parse import unquote
 
 import pytest
 from django.contrib.auth.models import Permission
 from django.utils import timezone
+from rest_framework.utils.urls import replace_query_param
 
 from referrals import services
 from referrals.models import Referral
@@ -120,6 +122,34 @@ def test_an_altered_cursor_is_refused_by_name(as_user):
         response = client.get(f"/api/referrals/{code.owner_id}/?cursor={bad}")
         assert response.status_code == 400
         assert [error["field"] for error in response.json()["errors"]] == ["cursor"]
+
+
+def test_a_link_has_what_was_asked_for_with_another_cursor(as_user):
+    """B12: whatever the query, it is in the order of its names, and written as a program would."""
+    code = make_crowd(25)
+    client, path = as_user(code.owner), f"/api/referrals/{code.owner_id}/"
+    here = client.get(f"{path}?limit=1").json()["next"].partition("cursor=")[2].partition("&")[0]
+    queries = ["", "limit=2", "limit=02", f"cursor={here}", f"cursor={here}&limit=2", f"limit=2&cursor={here}"]
+    queries += [f"cursor={here.replace('%3A', ':')}&limit=2", f"cursor=x&cursor={here}", "&limit=2", "limit=2&", "&"]
+    queries += [
+        "limit=3&limit=2",
+        "l%69mit=2",
+        "limit=%32",
+        "limit=2&a=b",
+        "a=b",
+        "limit=2&z",
+        "ы=%2&limit=2",
+        "limit=2;a",
+    ]
+    answered = 0
+    for query in queries:
+        response = client.get(f"{path}?{query}")
+        links = [response.json().get(name) for name in ("next", "previous")]
+        for link in filter(None, links):
+            cursor = unquote(link.partition("cursor=")[2].partition("&")[0])
+            assert link == replace_query_param(response.wsgi_request.build_absolute_uri(), "cursor", cursor), query
+            answered += 1
+    assert answered > len(queries)
 
 
 @pytest.mark.parametrize("path", ["", "summary/"])

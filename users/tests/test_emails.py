@@ -2,7 +2,9 @@
 
 import pytest
 from django.db import IntegrityError, transaction
+from hypothesis import example, given, strategies as st
 
+from users import emails
 from users.emails import canonical_email, masked
 from users.models import User
 from users.tests.factories import PASSWORD, make_user
@@ -102,6 +104,35 @@ def test_a_lookalike_is_another_person_and_gets_only_their_own_mail(api, mailbox
     assert api.post("/auth/users/", {"email": address, "password": PASSWORD}).status_code == 201
     assert api.post("/auth/users/reset_password/", {"email": address}).status_code == 204
     assert [message.recipients() for message in mailbox()] == [[canonical_email(address)]] * 2
+
+
+def verdict(judge, address):
+    try:
+        return judge(address)
+    except ValueError:
+        return "refused"
+
+
+@given(
+    st.from_regex(emails.ORDINARY, fullmatch=True)
+    | st.from_regex(r"[aZ0._+-]{1,66}@[aZ0.-]{1,66}", fullmatch=True)
+    | st.text("aXn0.-_+@ \n", max_size=70)
+    | st.lists(
+        st.sampled_from(["a", "Z9", "xn", "--", "-", ".", "@", "io", "_", "+", "\u0131", "63" * 31]), max_size=9
+    ).map("".join)
+)
+@example("a" * 65 + "@x.io")
+@example("a@" + "x" * 64 + ".io")
+@example("bob@x--y.io")
+@example("bob@x.io\n")
+def test_an_ordinary_address_is_what_the_whole_examination_makes_of_it(address):
+    """B10, L11"""
+    assert verdict(canonical_email, address) == verdict(emails._examined, address)
+
+
+def test_ordinary_addresses_are_not_examined(monkeypatch):
+    monkeypatch.delattr(emails, "_examined")
+    assert canonical_email("Ada.Love-Lace+1@Mail.Ex-ample.co.UK") == "ada.love-lace+1@mail.ex-ample.co.uk"
 
 
 def test_the_column_makes_an_address_canonical_on_every_save_and_in_every_lookup():
