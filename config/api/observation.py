@@ -77,10 +77,9 @@ def _timed(execute: Callable[..., Any], sql: str, params: Any, many: bool, here:
         metrics.DATABASE_ERRORS.labels(database, type(error).__name__).inc()
         raise
     finally:
-        _query_seconds(database).observe(time.perf_counter() - began)
+        metrics.QUERY_SECONDS.labels(database).observe(time.perf_counter() - began)
 
 
-_query_seconds = cache(metrics.QUERY_SECONDS.labels)
 _noted: dict[str, tuple[int, int, int]] = {}
 _noting = Lock()
 
