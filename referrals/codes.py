@@ -17,9 +17,10 @@ FOLDED = re.compile(r"[A-Z0-9]{2,32}\Z", re.ASCII)
 LOOKALIKES = str.maketrans("OIL", "011", " -")
 
 
-def generate(choice: Callable[[str], str] = secrets.choice) -> str:
+def generate(bits: Callable[[int], int] = secrets.randbits) -> str:
     """A new code in groups of four: `7K2M-Q9XA-4FH3`. What is to be of worth comes out of the system's CSPRNG."""
-    letters = "".join(choice(ALPHABET) for _letter in range(LENGTH))
+    number = bits(5 * LENGTH)
+    letters = "".join([ALPHABET[number >> 5 * place & 31] for place in range(LENGTH)])
     return "-".join(letters[start : start + 4] for start in range(0, LENGTH, 4))
 
 

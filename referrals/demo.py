@@ -279,7 +279,9 @@ class Program:
                 retired_at = end
 
         serial = self.there + len(self.code) + 1
-        code = f"{random.choice(WORDS)}-{serial}".upper() if random.random() < 0.2 else codes.generate(random.choice)
+        code = (
+            f"{random.choice(WORDS)}-{serial}".upper() if random.random() < 0.2 else codes.generate(random.getrandbits)
+        )
         self.code.append(next(self.code_ids))
         self.owner.append(owner)
         self.brought.append(0)

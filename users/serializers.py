@@ -311,8 +311,8 @@ class PasswordResetConfirmSerializer(LinkSerializer):
 class PairSerializer(serializers.Serializer[Any]):
     """A pair of tokens: `access` for 15 minutes, `refresh` for 14 days."""
 
-    access = serializers.CharField(read_only=True)
-    refresh = serializers.CharField(read_only=True)
+    access = StringField(read_only=True)
+    refresh = StringField(read_only=True)
 
 
 @extend_schema_serializer(

@@ -20,7 +20,12 @@ OPEN: dict[str, list[type]] = {"authentication_classes": [], "permission_classes
 
 account = AccountViewSet.as_view
 
-urlpatterns = [
+urlpatterns = [  # tried one by one: what is asked for most comes first
+    path("auth/jwt/create/", LogInView.as_view()),
+    path("auth/jwt/refresh/", RefreshView.as_view()),
+    path("auth/jwt/verify/", VerifyView.as_view()),
+    path("auth/jwt/logout/", LogOutView.as_view()),
+    path("auth/jwt/logout_all/", LogOutEverywhereView.as_view()),
     path("auth/users/", account({"post": "create"}, **OPEN)),
     path("auth/users/me/", account({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}), name="me"),
     path("auth/users/me/export/", account({"get": "export"})),
@@ -32,11 +37,6 @@ urlpatterns = [
     path("auth/users/set_email/", account({"post": "set_email"})),
     path("auth/users/set_email_confirm/", account({"post": "set_email_confirm"}, **OPEN)),
     path("auth/users/keep_email/", account({"post": "keep_email"}, **OPEN)),
-    path("auth/jwt/create/", LogInView.as_view()),
-    path("auth/jwt/refresh/", RefreshView.as_view()),
-    path("auth/jwt/verify/", VerifyView.as_view()),
-    path("auth/jwt/logout/", LogOutView.as_view()),
-    path("auth/jwt/logout_all/", LogOutEverywhereView.as_view()),
     path("auth/o/", ProvidersView.as_view()),
     path("auth/o/<slug:provider>/", ProviderView.as_view()),
     path("account/activate/<uid>/<token>/", ActivationPage.as_view()),

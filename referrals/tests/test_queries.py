@@ -57,7 +57,7 @@ COSTS = [
     ("keep_my_old_address", 10, None, lambda client: link(EMAIL_UNDO, "g@example.org")),
     ("confirm_my_new_address", 4, None, lambda client: link(EMAIL_CHANGE, "g@example.org")),
     ("sign_in", 4, None, lambda client: CREDENTIALS),
-    ("get_a_new_pair", 2, None, refresh),
+    ("get_a_new_pair", 1, None, refresh),
     ("check_an_access_token", 1, None, lambda client: {"token": str(RefreshToken.for_user(grace()).access_token)}),
     ("sign_out", 2, None, refresh),
     ("sign_out_everywhere", 5, None, None),
