@@ -1,5 +1,7 @@
 """The canonical form of an e-mail address: one mailbox, one spelling."""
 
+from functools import lru_cache
+
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 
 SPECIAL_USE_DOMAIN_NAMES.clear()  # a company's own network may well end in .local or .test
@@ -8,6 +10,7 @@ SPECIAL_USE_DOMAIN_NAMES.clear()  # a company's own network may well end in .loc
 AMBIGUOUS = frozenset("ßẞς\u200c\u200d")
 
 
+@lru_cache(maxsize=1024)  # a sign-up asks for it where it is read and where it is stored
 def canonical_email(address: str) -> str:
     """Bring `address` into the one form in which it is stored, compared and written to.
 
