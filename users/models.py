@@ -152,6 +152,12 @@ class User(CompiledInsert, AbstractBaseUser, PermissionsMixin):
                 kwargs["update_fields"] = {*kwargs["update_fields"], "token_version"}
         super().save(*args, **kwargs)
 
+    def insert_if_unique(self) -> bool:
+        is_stored = super().insert_if_unique()
+        if is_stored:
+            self._password = None
+        return is_stored
+
     def set_unusable_password(self) -> None:
         """No password is a new one too, to `save`."""
         super().set_unusable_password()

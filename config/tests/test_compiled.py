@@ -209,7 +209,23 @@ def test_a_row_with_an_id_or_an_expression_of_its_own_is_inserted_too():
 
 def test_no_row_is_kept_with_the_sql_that_was_written_for_it():
     User.objects.create(email="ada@example.com", username="ada")
-    assert not [query.objs for query, _sql in User._inserts.values() if query.objs]
+    assert not [query.objs for _sql, query, _converters in User._inserts.values() if query.objs]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("taken", [{"email": "ada@example.com"}, {"username": "ADA"}])
+def test_a_row_that_is_in_the_way_is_no_error_and_the_transaction_goes_on(taken):
+    ada = User(email="ada@example.com", username="ada")
+    late = User(**{"email": "eve@example.com", "username": "eve"} | taken)
+    with transaction.atomic():
+        assert ada.insert_if_unique()
+        assert not late.insert_if_unique()
+        assert (late.pk, late._state.adding) == (None, True)
+        bob = User.objects.create(email="bob@example.com", username="bob")
+    assert list(User.objects.order_by("id")) == [ada, bob]
+    stored = User.objects.get(pk=ada.pk)
+    assert names(vars(ada), User) == names(vars(stored), User)
+    assert (ada._state.adding, ada._state.db) == (False, "default")
 
 
 @pytest.mark.django_db(transaction=True)

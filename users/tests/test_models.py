@@ -85,6 +85,17 @@ def test_a_new_password_counts_the_token_version_up_whoever_saves_it(update_fiel
     assert user.token_version == 1
 
 
+def test_the_password_of_a_new_account_counts_nothing_up():
+    """U9"""
+    user = User(email="ada@example.com", username="ada")
+    user.set_password(PASSWORD)
+    assert user.insert_if_unique()
+    user.save()
+    user.refresh_from_db()
+    assert user.token_version == 0
+    assert user.check_password(PASSWORD)
+
+
 def test_only_the_first_to_show_a_refresh_token_gets_its_successor():
     """C6, L5"""
     family = make_family()
