@@ -84,7 +84,7 @@ def issue_code(*, owner: User, expires_at: datetime, wish: str | None = None) ->
     if wish:
         _release(folded, owner)
     try:
-        return ReferralCode.objects.create(owner=owner, code=code, folded=folded, expires_at=expires_at)
+        return ReferralCode(owner=owner, code=code, folded=folded, expires_at=expires_at).insert()
     except IntegrityError as error:
         said = str(error).partition("\n")[0]
         if "folded" in said:  # the constraint: somebody was a moment faster
@@ -166,7 +166,7 @@ def _lock_code(typed: str) -> ReferralCode:
 
 
 def _refer(user: User, code: ReferralCode) -> Referral:
-    referral = Referral.objects.create(referrer_id=code.owner_id, referred=user, code=code)
+    referral = Referral(referrer_id=code.owner_id, referred=user, code=code).insert()
     if referral.created_at >= code.expires_at:  # it ran out while we waited; both times are the database's
         raise InvalidCode
     transaction.on_commit(metrics.REFERRALS.inc)

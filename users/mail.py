@@ -28,7 +28,7 @@ class QueueBackend(BaseEmailBackend):
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
         for message in email_messages:
-            as_row(message).save()
+            as_row(message).insert()
         transaction.on_commit(deliver_waiting_mail_soon)
         return len(email_messages)
 

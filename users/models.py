@@ -13,6 +13,7 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
+from django.db.models.constants import OnConflict
 from django.db.models.functions import Lower, Now
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
@@ -152,10 +153,9 @@ class User(CompiledInsert, AbstractBaseUser, PermissionsMixin):
                 kwargs["update_fields"] = {*kwargs["update_fields"], "token_version"}
         super().save(*args, **kwargs)
 
-    def insert_if_unique(self) -> bool:
-        is_stored = super().insert_if_unique()
-        if is_stored:
-            self._password = None
+    def _insert(self, on_conflict: OnConflict | None) -> bool:
+        if is_stored := super()._insert(on_conflict):
+            self._password = None  # as after `save`
         return is_stored
 
     def set_unusable_password(self) -> None:

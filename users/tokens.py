@@ -100,7 +100,7 @@ class RefreshToken(_Checked, tokens.RefreshToken):
         """Log `user` in: the first token of a new family."""
         token = cls()
         end = token.current_time + settings.REFRESH_FAMILY_LIFETIME
-        family = TokenFamily.objects.create(user=user, current=digest(token["jti"]), expires_at=end)
+        family = TokenFamily(user=user, current=digest(token["jti"]), expires_at=end).insert()
         token.payload |= {
             "sub": str(user.pk),
             "ver": user.token_version,

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, connections, models, transaction
 from django.db.models.constants import OnConflict
@@ -134,7 +134,7 @@ class CompiledUpdate(_Compiled):
 
 
 class CompiledInsert:
-    """Mixed into a model, has `save` insert rows by SQL that is kept for each set of columns that have a value.
+    """Mixed into a model, has rows inserted by SQL that is kept for each set of columns that have a value.
 
     The database makes the others up.
     """
@@ -143,15 +143,23 @@ class CompiledInsert:
     _meta: Any
     _state: Any
 
+    def insert(self) -> Self:
+        """Store what is new, as `save` does, without all that it does for others: parents, signals, what is there."""
+        self._insert(None)
+        return self
+
     def insert_if_unique(self) -> bool:
-        """Store what is new; false, and nothing done, where a row that must be unique is there.
+        """The same; false, and nothing done, where a row that must be unique is there.
 
         That is no error: the transaction goes on, and needs no savepoint.
         """
+        return self._insert(OnConflict.IGNORE)
+
+    def _insert(self, on_conflict: OnConflict | None) -> bool:
         fields = [field for field in self._meta.local_concrete_fields if not field.primary_key]
         returning = self._meta.db_returning_fields
         with transaction.mark_for_rollback_on_error(DEFAULT_DB_ALIAS):
-            rows = self._do_insert(None, DEFAULT_DB_ALIAS, fields, returning, raw=False, on_conflict=OnConflict.IGNORE)
+            rows = self._do_insert(self._meta.base_manager, DEFAULT_DB_ALIAS, fields, returning, False, on_conflict)
         for row in rows:
             for field, value in zip(returning, row, strict=True):
                 setattr(self, field.attname, value)

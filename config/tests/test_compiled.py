@@ -175,12 +175,13 @@ def test_a_transaction_goes_no_further_after_an_update_that_was_refused():
     assert not User.objects.filter(language="ru").exists()
 
 
-def test_an_inserted_row_is_what_the_orm_makes_with_each_set_of_columns():
+@pytest.mark.parametrize("insert", [ReferralCode.objects.create, lambda **values: ReferralCode(**values).insert()])
+def test_an_inserted_row_is_what_the_orm_makes_with_each_set_of_columns(insert):
     owner, moment = make_user(), timezone.now() + timedelta(days=1)
     plain = {"owner": owner, "code": "ONE-ONE", "folded": "ONE", "expires_at": moment}
     for values in (plain, plain | {"created_at": timezone.now() - timedelta(days=3)}, plain):
         with CaptureQueriesContext(connection) as ours:
-            made = ReferralCode.objects.create(**values)
+            made = insert(**values)
         stored = ReferralCode.objects.get()
         assert names(vars(made), ReferralCode) == names(vars(stored), ReferralCode)
         assert (made._state.adding, made._state.db, made.created_at.tzinfo) == (False, "default", UTC)
@@ -210,6 +211,19 @@ def test_a_row_with_an_id_or_an_expression_of_its_own_is_inserted_too():
 def test_no_row_is_kept_with_the_sql_that_was_written_for_it():
     User.objects.create(email="ada@example.com", username="ada")
     assert not [query.objs for _sql, query, _converters in User._inserts.values() if query.objs]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_transaction_goes_no_further_after_an_insert_that_was_refused():
+    """As with `save`. Where somebody catches the error, SQLite would keep what was written before it."""
+    make_user(username="bob")
+    with transaction.atomic():
+        User.objects.update(language="ru")
+        with pytest.raises(DatabaseError):
+            User(email="eve@example.com", username="bob").insert()
+        with pytest.raises(transaction.TransactionManagementError):
+            User.objects.exists()
+    assert not User.objects.filter(language="ru").exists()
 
 
 @pytest.mark.django_db(transaction=True)
