@@ -63,7 +63,7 @@ COSTS = [
     ("sign_out_everywhere", 5, None, None),
     ("export_my_data", 13, None, None),
     ("show_a_code", 2, None, None),
-    ("create_my_code", 5, None, lambda client: {"expiration_date": tomorrow().isoformat()}),
+    ("create_my_code", 4, None, lambda client: {"expiration_date": tomorrow().isoformat()}),
     ("delete_my_code", 3, None, None),
     ("mail_a_code_by_get", 3, None, None),
     ("mail_a_code", 3, None, lambda client: {}),
