@@ -144,7 +144,7 @@ class CompiledInsert:
     _state: Any
 
     def insert(self) -> Self:
-        """Store what is new, as `save` does, without all that it does for others: parents, signals, what is there."""
+        """Store what is new under a new id, without what `save` does for others: parents, signals, what is there."""
         self._insert(None)
         return self
 
