@@ -2,7 +2,6 @@
 
 import re
 import secrets
-from collections.abc import Callable
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 """Crockford's base 32: no I, L, O, U, so that no two of its characters are mistaken for each other."""
@@ -17,10 +16,14 @@ FOLDED = re.compile(r"[A-Z0-9]{2,32}\Z", re.ASCII)
 LOOKALIKES = str.maketrans("OIL", "011", " -")
 
 
-def generate(choice: Callable[[str], str] = secrets.choice) -> str:
-    """A new code in groups of four: `7K2M-Q9XA-4FH3`. What is to be of worth comes out of the system's CSPRNG."""
-    letters = "".join(choice(ALPHABET) for _letter in range(LENGTH))
-    return "-".join(letters[start : start + 4] for start in range(0, LENGTH, 4))
+def generate() -> str:
+    """A new code, made up by the system's CSPRNG. Of a byte, five bits count."""
+    return grouped("".join([ALPHABET[byte % 32] for byte in secrets.token_bytes(LENGTH)]))
+
+
+def grouped(letters: str) -> str:
+    """`7K2M-Q9XA-4FH3`"""
+    return "-".join([letters[start : start + 4] for start in range(0, LENGTH, 4)])
 
 
 def fold(code: str) -> str:

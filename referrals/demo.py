@@ -279,7 +279,10 @@ class Program:
                 retired_at = end
 
         serial = self.there + len(self.code) + 1
-        code = f"{random.choice(WORDS)}-{serial}".upper() if random.random() < 0.2 else codes.generate(random.choice)
+        if random.random() < 0.2:
+            code = f"{random.choice(WORDS)}-{serial}".upper()
+        else:
+            code = codes.grouped("".join(random.choice(codes.ALPHABET) for _letter in range(codes.LENGTH)))
         self.code.append(next(self.code_ids))
         self.owner.append(owner)
         self.brought.append(0)

@@ -7,7 +7,7 @@ from operator import attrgetter
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import BooleanField, ExpressionWrapper, F, Q, QuerySet
+from django.db.models import Exists, F, QuerySet
 from django.db.models.functions import Least, Now
 from django.utils import timezone
 
@@ -43,14 +43,14 @@ CLICKS_KEPT_A_DAY = 10_000
 """Of one code."""
 
 
-_CURRENT = CompiledQuery[ReferralCode](
-    lambda owner: ReferralCode.objects.filter(owner=owner, retired_at=None).values_list(
-        ExpressionWrapper(Q(expires_at__gt=Now()), BooleanField())
+_IN_THE_WAY = CompiledQuery[User](
+    lambda owner, folded: User.objects.filter(pk=owner).values_list(
+        Exists(ReferralCode.objects.active().filter(owner=owner)),
+        Exists(ReferralCode.objects.filter(owner=owner, retired_at=None)),
+        Exists(ReferralCode.objects.filter(folded=folded)),
     ),
     ID,
-)
-_OF_FORM = CompiledQuery[ReferralCode](
-    lambda folded: ReferralCode.objects.filter(folded=folded).values_list("pk")[:1], "CODE"
+    "CODE",
 )
 _ACTIVE_LOCKED = CompiledQuery[ReferralCode](
     lambda owner: (
@@ -75,16 +75,19 @@ def issue_code(*, owner: User, expires_at: datetime, wish: str | None = None) ->
     EndsTooSoon where it is over by the database's clock, InvalidToken where the account was closed meanwhile.
     """
     lock_account(owner)
-    for [is_active] in _CURRENT.rows(owner.pk):
-        if is_active:
-            raise ActiveCodeExists
-        ReferralCode.objects.filter(owner=owner, retired_at=None).update(retired_at=F("expires_at"))
-    code = wish or _unused_code()
+    code = wish or codes.generate()
     folded = codes.fold(code)
+    [[has_active, has_current, was_there]] = _IN_THE_WAY.rows(owner.pk, folded)
+    if has_active:
+        raise ActiveCodeExists
+    if has_current:
+        ReferralCode.objects.filter(owner=owner, retired_at=None).update(retired_at=F("expires_at"))
     if wish:
         _release(folded, owner)
+    elif was_there:
+        return issue_code(owner=owner, expires_at=expires_at)  # with another
     try:
-        return ReferralCode.objects.create(owner=owner, code=code, folded=folded, expires_at=expires_at)
+        return ReferralCode(owner=owner, code=code, folded=folded, expires_at=expires_at).insert()
     except IntegrityError as error:
         said = str(error).partition("\n")[0]
         if "folded" in said:  # the constraint: somebody was a moment faster
@@ -92,12 +95,6 @@ def issue_code(*, owner: User, expires_at: datetime, wish: str | None = None) ->
         if "expires_after_creation" in said:  # by the database's clock, which ours may be behind
             raise EndsTooSoon from None
         raise
-
-
-def _unused_code() -> str:
-    while _OF_FORM.rows(codes.fold(code := codes.generate())):
-        pass
-    return code
 
 
 def _release(folded: str, owner: User) -> None:
@@ -166,7 +163,7 @@ def _lock_code(typed: str) -> ReferralCode:
 
 
 def _refer(user: User, code: ReferralCode) -> Referral:
-    referral = Referral.objects.create(referrer_id=code.owner_id, referred=user, code=code)
+    referral = Referral(referrer_id=code.owner_id, referred=user, code=code).insert()
     if referral.created_at >= code.expires_at:  # it ran out while we waited; both times are the database's
         raise InvalidCode
     transaction.on_commit(metrics.REFERRALS.inc)

@@ -20,7 +20,7 @@ def record(
     """Write down that `kind` happened to `user`, by their own hand or that of `by`. Either may be an id."""
     user_id, actor_id = (who.pk if isinstance(who, User) else who for who in (user, by))
     here = {"client": client_pseudonym(), "request_id": request_id.get()}
-    AuditEvent.objects.create(kind=kind, user_id=user_id, actor_id=actor_id, detail=detail, **here)
+    AuditEvent(kind=kind, user_id=user_id, actor_id=actor_id, detail=detail, **here).insert()
     transaction.on_commit(metrics.ACCOUNT_EVENTS.labels(kind).inc)
 
 

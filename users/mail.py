@@ -5,6 +5,7 @@ A message sent by Django's mail API inside a transaction is part of it: it goes 
 
 from collections.abc import Callable, Sequence
 from email.utils import make_msgid
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 from django.db import transaction
 from django.utils import translation
+from django.utils.html import escape
 from djoser.email import BaseEmailMessage
 from djoser.utils import encode_uid
 
@@ -26,7 +28,7 @@ class QueueBackend(BaseEmailBackend):
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
         for message in email_messages:
-            as_row(message).save()
+            as_row(message).insert()
         transaction.on_commit(deliver_waiting_mail_soon)
         return len(email_messages)
 
@@ -81,10 +83,33 @@ def link_to(page: str, user: User, token: str) -> str:
 
 
 class ActivationEmail(Email):
+    """Every sign-up has one. To who is not called by name, all but the link is the same: so it is rendered once."""
+
     template_name = "email/activation.html"
 
     def __init__(self, user: User) -> None:
         super().__init__(user, url=link_to("activate", user, ACTIVATION.make(user)))
+
+    def render(self) -> None:
+        if self.reader.email_verified:
+            super().render()
+            return
+        self.subject, body, html = _rendered(self.template_name, self.reader.language, settings.PUBLIC_URL)
+        self.body = body.replace(LINK, self.context["url"])
+        self.attach_alternative(html.replace(LINK, escape(self.context["url"])), "text/html")
+
+
+LINK = "https://link.invalid/"
+
+
+@lru_cache
+def _rendered(template_name: str, language: str, public_url: str) -> tuple[str, str, str]:
+    """Subject, text and HTML of a mail to an address that is not proved, with LINK in the place of its link."""
+    mail = Email(User(language=language), url=LINK)
+    mail.template_name = template_name
+    with translation.override(language):
+        mail.render()
+    return mail.subject, mail.body, mail.html
 
 
 def send_activation(email: str) -> None:

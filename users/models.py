@@ -13,12 +13,13 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
+from django.db.models.constants import OnConflict
 from django.db.models.functions import Lower, Now
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
 
-from config.api.compiled import ID, CompiledInsert, CompiledUpdate
+from config.api.compiled import ANOTHER_ID, ID, CompiledInsert, CompiledUpdate
 from users.emails import canonical_email
 
 USERNAME = RegexValidator(
@@ -37,7 +38,12 @@ def validate_email_address(value: str) -> None:
 
 def made_up_username() -> str:
     """A handle for someone who chose none: 50 random bits over letters that are not mistaken for others."""
-    return "user-" + "".join(secrets.choice("23456789abcdefghjkmnpqrstvwxyz") for _letter in range(10))
+    letters = "23456789abcdefghjkmnpqrstvwxyz"
+    number, made_up = secrets.randbelow(len(letters) ** 10), ""
+    for _letter in range(10):
+        number, letter = divmod(number, len(letters))
+        made_up += letters[letter]
+    return f"user-{made_up}"
 
 
 def plain(deconstructed: tuple[str, str, Any, Any]) -> tuple[str, str, Any, Any]:
@@ -147,6 +153,11 @@ class User(CompiledInsert, AbstractBaseUser, PermissionsMixin):
                 kwargs["update_fields"] = {*kwargs["update_fields"], "token_version"}
         super().save(*args, **kwargs)
 
+    def _insert(self, on_conflict: OnConflict | None) -> bool:
+        if is_stored := super()._insert(on_conflict):
+            self._password = None  # as after `save`
+        return is_stored
+
     def set_unusable_password(self) -> None:
         """No password is a new one too, to `save`."""
         super().set_unusable_password()
@@ -207,14 +218,23 @@ class TokenFamily(CompiledInsert, models.Model):
             return self is TokenFamily.Rotation.DONE
 
     @classmethod
-    def rotate(cls, family_id: int, shown: str, successor: str) -> Rotation:
-        """Put `successor` in the place of `shown`; done for one caller. Reuse ends the family, and is told once."""
+    def rotate(cls, family_id: int, owner: int, version: int, shown: str, successor: str) -> Rotation:
+        """Put `successor` in the place of `shown`; done for one caller. Reuse ends the family, and is told once.
+
+        Refused, and nothing ended, where the owner is blocked, closed or has another token version by now.
+        """
         now = timezone.now()
-        if _ROTATION.run(family_id, digest(shown), digest(successor), now):
+        if _ROTATION.run(family_id, owner, version, digest(shown), digest(successor), now):
             return cls.Rotation.DONE
-        family = cls.objects.filter(pk=family_id, ended_at=None, expires_at__gt=now)
+        family = cls._alive(family_id, owner, version, now)
         reused = family.exclude(previous=digest(shown), rotated_at__gt=now - cls.REUSE_GRACE)
         return cls.Rotation.REUSED if reused.update(ended_at=now, expires_at=now) else cls.Rotation.REFUSED
+
+    @classmethod
+    def _alive(cls, family_id: int, owner: int, version: int, at: datetime) -> "models.QuerySet[TokenFamily]":
+        """The family, if it and its owner are alive. No join: what waits for another's change must look again."""
+        alive = models.Exists(User.objects.filter(pk=owner, is_active=True, token_version=version))
+        return cls.objects.filter(alive, pk=family_id, ended_at=None, expires_at__gt=at)
 
     @classmethod
     def end(cls, family_id: int) -> bool:
@@ -224,11 +244,13 @@ class TokenFamily(CompiledInsert, models.Model):
 
 
 _ROTATION = CompiledUpdate(
-    lambda family, shown, successor, now: (
-        TokenFamily.objects.filter(pk=family, ended_at=None, expires_at__gt=now, current=shown),
+    lambda family, owner, version, shown, successor, now: (
+        TokenFamily._alive(family, owner, version, now).filter(current=shown),
         {"current": successor, "previous": shown, "rotated_at": now},
     ),
     ID,
+    ANOTHER_ID,
+    2**31 - 1,
     "the digest of what is shown",
     "that of its successor",
     datetime.max.replace(tzinfo=UTC),

@@ -45,7 +45,8 @@ def open_account(user: User) -> User:
     if owner:
         user.email, user.is_active, user.closed_at = None, False, timezone.now()
     try:
-        _save_unique(user)
+        if not user.insert_if_unique():
+            _save_unique(user)  # which tells what is in the way
     except EmailTaken:
         if settings.REGISTRATION_REVEALS_ACCOUNTS:
             raise

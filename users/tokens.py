@@ -4,10 +4,12 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Any, TypeVar
 
+import jwt
 from django.conf import settings
 from django.core import signing
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
+from jwt.algorithms import HMACAlgorithm
 from rest_framework.request import Request
 from rest_framework_simplejwt import authentication, tokens
 from rest_framework_simplejwt.backends import TokenBackend
@@ -24,6 +26,16 @@ from users.models import AuditEvent, PendingUndo, TokenFamily, User, digest
 MAX_ID = 2**63 - 1
 _ACTIVE = CompiledQuery[User](lambda user_id: User.objects.filter(pk=user_id, is_active=True), ID)
 T = TypeVar("T", bound=tokens.Token)
+
+
+class _KnownKeys(HMACAlgorithm):
+    """PyJWT's own, which looks at a key once, and not at each token, for being none: of SSH, X.509 or a JWK."""
+
+    prepare_key = lru_cache(maxsize=16)(HMACAlgorithm.prepare_key)
+
+
+jwt.unregister_algorithm("HS256")
+jwt.register_algorithm("HS256", _KnownKeys(HMACAlgorithm.SHA256))
 
 
 class _TwoKeys(TokenBackend):
@@ -88,7 +100,7 @@ class RefreshToken(_Checked, tokens.RefreshToken):
         """Log `user` in: the first token of a new family."""
         token = cls()
         end = token.current_time + settings.REFRESH_FAMILY_LIFETIME
-        family = TokenFamily.objects.create(user=user, current=digest(token["jti"]), expires_at=end)
+        family = TokenFamily(user=user, current=digest(token["jti"]), expires_at=end).insert()
         token.payload |= {
             "sub": str(user.pk),
             "ver": user.token_version,
@@ -103,10 +115,10 @@ class RefreshToken(_Checked, tokens.RefreshToken):
         successor = RefreshToken()
         successor.payload |= {claim: self.get(claim) for claim in ("sub", "ver", "fam", "end", "auth_time")}
         successor["exp"] = min(successor["exp"], _whole(self, "end"))
-        _owner_of(self)  # who is blocked, closed or has a new password gets no other
-        rotation = TokenFamily.rotate(_whole(self, "fam"), str(self["jti"]), str(successor["jti"]))
+        family, owner, version = (_whole(self, claim) for claim in ("fam", "sub", "ver"))
+        rotation = TokenFamily.rotate(family, owner, version, str(self["jti"]), str(successor["jti"]))
         if rotation is TokenFamily.Rotation.REUSED:
-            audit.record(AuditEvent.Kind.TOKEN_REUSED, _whole(self, "sub"))
+            audit.record(AuditEvent.Kind.TOKEN_REUSED, owner)
         if not rotation:
             raise InvalidToken
         return successor

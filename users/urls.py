@@ -20,7 +20,7 @@ OPEN: dict[str, list[type]] = {"authentication_classes": [], "permission_classes
 
 account = AccountViewSet.as_view
 
-urlpatterns = [
+urlpatterns = [  # tried one by one: what is asked for most comes first
     path("auth/jwt/create/", LogInView.as_view()),
     path("auth/jwt/refresh/", RefreshView.as_view()),
     path("auth/jwt/verify/", VerifyView.as_view()),

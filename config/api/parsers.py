@@ -27,12 +27,7 @@ class JSONParser(parsers.JSONParser):
     def parse(self, stream: IO[Any], media_type: str | None = None, parser_context: ParserContext = None) -> Any:
         require_utf8(parser_context)
         try:
-            data = json.loads(
-                stream.read().decode("utf-8"),
-                object_pairs_hook=_object,
-                parse_constant=_refuse,
-                parse_float=_finite,
-            )
+            data = DECODER.decode(stream.read().decode("utf-8"))
         except (ValueError, RecursionError):
             raise ParseError from None
         _check_depth(data)
@@ -64,9 +59,10 @@ def _require_one_value_each(*forms: MultiValueDict) -> None:
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object in which no name stands twice: two readers of one body must not see two different values."""
-    if len(pairs) > MAX_KEYS or max(Counter(name for name, _value in pairs).values(), default=0) > 1:
+    data = dict(pairs)
+    if not len(data) == len(pairs) <= MAX_KEYS:
         raise ValueError
-    return dict(pairs)
+    return data
 
 
 def _refuse(_constant: str) -> NoReturn:
@@ -78,6 +74,9 @@ def _finite(digits: str) -> float:
     if number in (float("inf"), float("-inf")):
         raise ValueError
     return number
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse, parse_float=_finite)
 
 
 def _check_depth(data: Any) -> None:

@@ -43,6 +43,7 @@ from config.tests.operations import (
 )
 from config.wsgi import application
 from referrals.models import ReferralCode
+from referrals.serializers import RegisterSerializer
 from referrals.tests.factories import make_code, make_expired_code, make_referral, tomorrow
 from users.models import OutgoingEmail, User
 from users.tests.factories import PASSWORD, make_user
@@ -912,3 +913,10 @@ def test_what_the_page_of_another_site_has_a_browser_send_is_not_looked_at(opera
     with nothing_stored():
         response = call.client.generic(operation.method, call.url, *form, headers={"Sec-Fetch-Site": "cross-site"})
     assert (response.status_code, response.json()["code"]) == (403, "permission_denied")
+
+
+def test_each_request_has_fields_of_its_own():
+    one, other = (RegisterSerializer(data={}) for _request in range(2))
+    for name, field in one.fields.items():
+        assert field is not other.fields[name]
+        assert (field.parent, other.fields[name].parent) == (one, other)

@@ -179,12 +179,13 @@ def test_a_transaction_goes_no_further_after_an_update_that_was_refused():
     assert not User.objects.filter(language="ru").exists()
 
 
-def test_an_inserted_row_is_what_the_orm_makes_with_each_set_of_columns():
+@pytest.mark.parametrize("insert", [ReferralCode.objects.create, lambda **values: ReferralCode(**values).insert()])
+def test_an_inserted_row_is_what_the_orm_makes_with_each_set_of_columns(insert):
     owner, moment = make_user(), timezone.now() + timedelta(days=1)
     plain = {"owner": owner, "code": "ONE-ONE", "folded": "ONE", "expires_at": moment}
     for values in (plain, plain | {"created_at": timezone.now() - timedelta(days=3)}, plain):
         with CaptureQueriesContext(connection) as ours:
-            made = ReferralCode.objects.create(**values)
+            made = insert(**values)
         stored = ReferralCode.objects.get()
         assert names(vars(made), ReferralCode) == names(vars(stored), ReferralCode)
         assert (made._state.adding, made._state.db, made.created_at.tzinfo) == (False, "default", UTC)
@@ -213,7 +214,36 @@ def test_a_row_with_an_id_or_an_expression_of_its_own_is_inserted_too():
 
 def test_no_row_is_kept_with_the_sql_that_was_written_for_it():
     User.objects.create(email="ada@example.com", username="ada")
-    assert not [query.objs for query, _sql in User._inserts.values() if query.objs]
+    assert not [query.objs for _sql, query, _converters in User._inserts.values() if query.objs]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_transaction_goes_no_further_after_an_insert_that_was_refused():
+    """As with `save`. Where somebody catches the error, SQLite would keep what was written before it."""
+    make_user(username="bob")
+    with transaction.atomic():
+        User.objects.update(language="ru")
+        with pytest.raises(DatabaseError):
+            User(email="eve@example.com", username="bob").insert()
+        with pytest.raises(transaction.TransactionManagementError):
+            User.objects.exists()
+    assert not User.objects.filter(language="ru").exists()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("taken", [{"email": "ada@example.com"}, {"username": "ADA"}])
+def test_a_row_that_is_in_the_way_is_no_error_and_the_transaction_goes_on(taken):
+    ada = User(email="ada@example.com", username="ada")
+    late = User(**{"email": "eve@example.com", "username": "eve"} | taken)
+    with transaction.atomic():
+        assert ada.insert_if_unique()
+        assert not late.insert_if_unique()
+        assert (late.pk, late._state.adding) == (None, True)
+        bob = User.objects.create(email="bob@example.com", username="bob")
+    assert list(User.objects.order_by("id")) == [ada, bob]
+    stored = User.objects.get(pk=ada.pk)
+    assert names(vars(ada), User) == names(vars(stored), User)
+    assert (ada._state.adding, ada._state.db) == (False, "default")
 
 
 @pytest.mark.django_db(transaction=True)

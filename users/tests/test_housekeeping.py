@@ -64,9 +64,10 @@ def test_a_second_run_finds_nothing_to_do():
 
 
 def test_a_login_that_was_ended_goes_a_day_after(clock_moved):
-    families = [RefreshToken.for_user(make_user())["fam"] for _login in range(3)]
+    owners = [make_user() for _login in range(3)]
+    families = [RefreshToken.for_user(owner)["fam"] for owner in owners]
     assert TokenFamily.end(families[0])
-    TokenFamily.rotate(families[1], "not the newest", "another")  # which ends it
+    TokenFamily.rotate(families[1], owners[1].pk, 0, "not the newest", "another")  # which ends it
     clock_moved(DAY - MINUTE)
     assert housekeeping() == said()
     clock_moved(2 * MINUTE)

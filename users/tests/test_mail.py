@@ -148,3 +148,17 @@ def test_a_name_greets_nobody_who_has_not_proved_their_address(mailbox):
     ActivationEmail(make_user(username="www.evil.example")).queue()
     [message] = mailbox()
     assert "evil" not in message.body + message.alternatives[0].content
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+@pytest.mark.parametrize(
+    "url", ["https://refer.example.com/account/activate/MQ/W10:1:x/", """https://x.io/?a="b"&c='d'"""]
+)
+def test_a_mail_that_is_rendered_once_is_what_its_template_makes_of_each(settings, language, url):
+    """R21, B15"""
+    one, other = (ActivationEmail(make_user(language=language)) for _sign_up in range(2))
+    for message, render in ((one, one.render), (other, super(ActivationEmail, other).render)):
+        message.context["url"] = url
+        with translation.override(language):
+            render()
+    assert (one.subject, one.body, one.alternatives) == (other.subject, other.body, other.alternatives)

@@ -85,11 +85,22 @@ def test_a_new_password_counts_the_token_version_up_whoever_saves_it(update_fiel
     assert user.token_version == 1
 
 
+def test_the_password_of_a_new_account_counts_nothing_up():
+    """U9"""
+    user = User(email="ada@example.com", username="ada")
+    user.set_password(PASSWORD)
+    assert user.insert_if_unique()
+    user.save()
+    user.refresh_from_db()
+    assert user.token_version == 0
+    assert user.check_password(PASSWORD)
+
+
 def test_only_the_first_to_show_a_refresh_token_gets_its_successor():
     """C6, L5"""
     family = make_family()
-    assert TokenFamily.rotate(family.pk, "first", "second")
-    assert not TokenFamily.rotate(family.pk, "first", "other")
+    assert TokenFamily.rotate(family.pk, family.user_id, 0, "first", "second")
+    assert not TokenFamily.rotate(family.pk, family.user_id, 0, "first", "other")
     family.refresh_from_db()
     assert (family.current, family.previous, family.ended_at) == (digest("second"), digest("first"), None)
 
@@ -100,25 +111,36 @@ def test_only_the_first_to_show_a_refresh_token_gets_its_successor():
 def test_a_token_shown_again_ends_the_family_once_the_grace_is_over(ago, ends):
     """C6, L5"""
     family = make_family(current=digest("second"), previous=digest("first"), rotated_at=timezone.now() - ago)
-    assert not TokenFamily.rotate(family.pk, "first", "other")
-    assert TokenFamily.rotate(family.pk, "second", "third") is not ends
+    assert not TokenFamily.rotate(family.pk, family.user_id, 0, "first", "other")
+    assert TokenFamily.rotate(family.pk, family.user_id, 0, "second", "third") is not ends
 
 
 @pytest.mark.parametrize("shown", ["long ago", "made up"])
 def test_a_token_older_than_the_last_one_gets_no_grace(shown):
     """C6, L5"""
     family = make_family(current=digest("second"), previous=digest("first"), rotated_at=timezone.now())
-    assert not TokenFamily.rotate(family.pk, shown, "other")
-    assert not TokenFamily.rotate(family.pk, "second", "third")
+    assert not TokenFamily.rotate(family.pk, family.user_id, 0, shown, "other")
+    assert not TokenFamily.rotate(family.pk, family.user_id, 0, "second", "third")
 
 
 @pytest.mark.parametrize("fields", [{"expires_at": timezone.now() - SECOND}, {"ended_at": timezone.now() - SECOND}])
 def test_a_family_that_is_over_gives_no_successor(fields):
     """U12"""
     family = make_family(**fields)
-    assert not TokenFamily.rotate(family.pk, "first", "second")
+    assert not TokenFamily.rotate(family.pk, family.user_id, 0, "first", "second")
     family.refresh_from_db()
     assert family.current == digest("first")
+
+
+@pytest.mark.parametrize("change", [{"is_active": False}, {"token_version": 1}])
+def test_the_login_of_who_is_blocked_or_has_a_new_password_gives_no_successor_and_is_not_ended_by_reuse(change):
+    """U9, U12"""
+    family = make_family()
+    User.objects.filter(pk=family.user_id).update(**change)
+    for shown in ("first", "long ago"):
+        assert TokenFamily.rotate(family.pk, family.user_id, 0, shown, "second") is TokenFamily.Rotation.REFUSED
+    family.refresh_from_db()
+    assert (family.current, family.ended_at) == (digest("first"), None)
 
 
 def test_a_family_ends_once_and_leaves_others_alone():
@@ -126,7 +148,7 @@ def test_a_family_ends_once_and_leaves_others_alone():
     family, other = make_family(), make_family()
     assert TokenFamily.end(family.pk)
     assert not TokenFamily.end(family.pk)
-    assert TokenFamily.rotate(other.pk, "first", "second")
+    assert TokenFamily.rotate(other.pk, other.user_id, 0, "first", "second")
 
 
 def test_mail_is_due_from_the_very_second_of_its_next_try_until_it_is_sent_or_given_up():

@@ -241,18 +241,31 @@ def test_of_two_uses_of_one_refresh_token_at_once_one_wins_and_the_login_goes_on
     """C6"""
     family = make_login()
     with transaction_in_progress() as start:
-        assert TokenFamily.rotate(family.pk, "shown", "first")
-        late = start(TokenFamily.rotate, family.pk, "shown", "late")
+        assert TokenFamily.rotate(family.pk, family.user_id, 0, "shown", "first")
+        late = start(TokenFamily.rotate, family.pk, family.user_id, 0, "shown", "late")
     assert not late.result()
     family.refresh_from_db()
     assert (family.current, family.ended_at) == (digest("first"), None)
+
+
+def test_of_two_reuses_of_one_refresh_token_at_once_one_is_told():
+    """C6"""
+    family = make_login()
+    reuse = family.pk, family.user_id, 0, "stolen", "another"
+    with transaction_in_progress() as start:
+        assert TokenFamily.rotate(*reuse) is TokenFamily.Rotation.REUSED
+        late = start(TokenFamily.rotate, *reuse)
+    assert late.result() is TokenFamily.Rotation.REFUSED
 
 
 def test_a_refresh_token_that_is_used_while_its_login_is_ended_buys_nothing():
     family = make_login()
     with transaction_in_progress() as start:
         assert TokenFamily.end(family.pk)
-        used, ended = start(TokenFamily.rotate, family.pk, "shown", "late"), start(TokenFamily.end, family.pk)
+        used, ended = (
+            start(TokenFamily.rotate, family.pk, family.user_id, 0, "shown", "late"),
+            start(TokenFamily.end, family.pk),
+        )
     assert not used.result()
     assert not ended.result()
     family.refresh_from_db()

@@ -6,6 +6,7 @@ import json
 from datetime import timedelta
 from typing import Any
 
+import jwt
 import pytest
 from django.apps import apps
 from django.conf import settings
@@ -402,6 +403,22 @@ def test_a_refresh_token_that_was_taken_opens_nothing_as_another_kind(api):
 
 
 # --- keys ---
+
+
+@pytest.mark.parametrize("key", ["", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", '{"kty": "oct"}'])
+def test_what_is_no_key_to_pyjwt_is_none_at_the_second_look_either(key):
+    for _look in range(2):
+        with pytest.raises(jwt.InvalidKeyError):
+            jwt.encode({}, key, "HS256")
+
+
+def test_a_key_is_looked_at_once(monkeypatch):
+    monkeypatch.setattr("jwt.algorithms.is_ssh_key", lambda key: seen.append(key) or False)
+    seen: list[bytes] = []
+    for _token in range(2):
+        jwt.decode(jwt.encode({}, NEW_KEY[::-1], "HS256"), NEW_KEY[::-1], ["HS256"])
+    assert len(seen) == 1
+
 
 NEW_KEY = "the-key-that-comes-after-" * 2
 
