@@ -132,7 +132,10 @@ class CompiledQuery(_Compiled, Generic[M]):
         return query
 
     def _converters(self, compiler: SQLCompiler) -> Any:
-        return compiler.get_converters([column for column, _sql, _alias in compiler.select])
+        columns = [column for column, _sql, _alias in compiler.select]
+        if any(isinstance(column.output_field, models.JSONField) for column in columns):
+            raise ValueError("JSON does not come as the ORM reads it, where values come in binary: see config.pool")
+        return compiler.get_converters(columns)
 
 
 class CompiledUpdate(_Compiled):

@@ -17,7 +17,7 @@ from config import pool
 from config.api.compiled import ANOTHER_ID, ID, CompiledQuery, CompiledUpdate
 from referrals.models import LookupCount, ReferralCode
 from referrals.tests.factories import make_code, make_expired_code, make_referral
-from users.models import TokenFamily, User
+from users.models import AuditEvent, TokenFamily, User
 from users.tests.factories import make_user
 
 pytestmark = pytest.mark.django_db
@@ -210,6 +210,12 @@ def test_a_row_with_an_id_or_an_expression_of_its_own_is_inserted_too():
     assert User.objects.get(pk=1_000_000) == user
     family = TokenFamily.objects.create(user=user, current="x", expires_at=Now() + timedelta(days=1))
     assert TokenFamily.objects.get(pk=family.pk, expires_at__gt=timezone.now() + timedelta(hours=23)) == family
+
+
+def test_json_is_left_to_the_orm():
+    """In binary, psycopg reads it itself; tests on a connection that is not of the pool would not see it."""
+    with pytest.raises(ValueError, match="JSON"):
+        CompiledQuery(lambda user_id: AuditEvent.objects.filter(user=user_id), ID).rows(1)
 
 
 def test_no_row_is_kept_with_the_sql_that_was_written_for_it():
