@@ -30,7 +30,7 @@ ALL, HOW_MANY = methodcaller("fetchall"), attrgetter("rowcount")
 def _run(connection: BaseDatabaseWrapper, sql: str, params: list[Any], told: Callable[[Any], Any]) -> Any:
     """What is `told` of the cursor that has run the statement: one that the connection keeps for it, where it does."""
     connection.ensure_connection()
-    if not isinstance(connection.connection, Connection) or connection.force_debug_cursor:
+    if not isinstance(connection.connection, Connection) or connection.queries_logged:
         with connection.cursor() as cursor:
             cursor.execute(sql, params)
             return told(cursor)

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from typing import Any
 
-from django.core.validators import ProhibitNullCharactersValidator
+from django.core.validators import MaxLengthValidator, MinLengthValidator, ProhibitNullCharactersValidator
+from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -48,6 +49,11 @@ class StringField(AsSent, serializers.CharField):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.validators = [rule for rule in self.validators if not isinstance(rule, LOOKED_FOR_BEFORE)]
+        for (
+            rule
+        ) in self.validators:  # which copies share, while DRF's message stays in the language it is first told in
+            if isinstance(rule, MaxLengthValidator | MinLengthValidator):
+                rule.message = format_lazy(self.error_messages[rule.code], **{rule.code: rule.limit_value})
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):

@@ -325,7 +325,7 @@ def test_what_a_connection_of_a_pool_cannot_read_is_an_error_of_the_database(poo
 
 
 @pytest.mark.postgres
-def test_who_watches_the_queries_of_a_connection_of_a_pool_sees_them(pooled):
+def test_who_watches_the_queries_of_a_connection_of_a_pool_sees_them(pooled, settings):
     compiled = CompiledQuery[User](newest, ID)
     seen = []
     with pooled.execute_wrapper(lambda execute, sql, *rest: (seen.append(sql), execute(sql, *rest))[1]):
@@ -333,6 +333,9 @@ def test_who_watches_the_queries_of_a_connection_of_a_pool_sees_them(pooled):
     with CaptureQueriesContext(pooled) as captured:
         compiled.rows(0, shape=(1,), using="pooled")
     assert len(seen) == len(captured) == 1
+    settings.DEBUG = True
+    compiled.rows(0, shape=(1,), using="pooled")
+    assert len(pooled.queries) == 2
 
 
 @pytest.mark.postgres

@@ -130,3 +130,15 @@ def test_no_long_header_is_remembered():
     assert language_of("ru," + "en;q=0.1," * SHORT) == "ru"
     assert language_of.remembered.cache_info().currsize == kept
     assert [language_of("ru-RU,ru;q=0.9"), language_of("xx"), language_of("")] == ["ru", "en", "en"]
+
+
+@pytest.mark.django_db
+def test_the_same_refusal_is_told_to_each_in_their_own_language(client):
+    """Whoever was told it first."""
+    body = {"email": "ada@example.com", "password": "x" * 200}
+    for accept, is_russian in (("ru", True), ("en", False), ("ru", True)):
+        answer = client.post("/auth/users/", body, headers={"Accept-Language": accept}, content_type="application/json")
+        [error] = answer.json()["errors"]
+        assert (error["field"], error["code"]) == ("password", "max_length")
+        assert "128" in error["detail"]
+        assert bool(CYRILLIC.search(error["detail"])) is is_russian
